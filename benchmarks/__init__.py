@@ -1,0 +1,1 @@
+"""Benchmarks: the load harness and the peers it compares with."""

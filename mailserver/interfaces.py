@@ -1,0 +1,149 @@
+"""The contracts between the parts of the server, and with plugins. Five methods at most each.
+
+Every hook may answer a plain value or an awaitable of it; the plain value takes the fast path. All times
+named `wall` or `due` are seconds since 1970; sizes are octets.
+
+Errors::
+
+    MailServerError
+    ├── SpoolFull       the disk (or a bound of the spool) is full: 452 4.3.1, and it comes back by itself
+    ├── SpoolFailed     an I/O error: this process must not commit again; 421 until a fresh process recovers
+    └── PoolFull        too much work of one kind is waiting: 454 4.7.0
+"""
+
+# An interface's methods have no self, and need no body.
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from zope.interface import Attribute, Interface
+
+from mailserver.message.claim import Claim, Settlement
+from mailserver.message.content import Content
+from mailserver.message.envelope import Envelope, Facts, Recipient
+from mailserver.message.outcome import Outcome
+from mailserver.message.prepared import Prepared
+from mailserver.message.resolution import Resolution
+from mailserver.message.route import Attempt, Route
+from mailserver.message.verdict import Stage, Verdict
+from mailserver.smtp.address import Mailbox
+
+
+class MailServerError(Exception):
+    """Base of every exception this package raises on purpose."""
+
+
+class SpoolFull(MailServerError):
+    """No room for this commit; nothing of it is on disk. Try again later."""
+
+
+class SpoolFailed(MailServerError):
+    """The store failed (fsync, I/O). Nothing may be committed any more in this process."""
+
+
+class PoolFull(MailServerError):
+    """A thread pool has too many calls waiting."""
+
+
+class IClock(Interface):
+    """Two clocks."""
+
+    def wall() -> float:
+        """Seconds since 1970; may jump."""
+
+    def monotonic() -> float:
+        """Seconds from an arbitrary start; never goes back."""
+
+
+class IThreads(Interface):
+    """Callable: runs blocking work elsewhere."""
+
+    def __call__(kind: str, function: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+        """Run `function(*args)`; `kind` is ``disk``, ``password`` or ``plugin``. May raise PoolFull at once."""
+
+
+class ISpool(Interface):
+    """The durable store of queued messages. All methods are called on the reactor thread."""
+
+    def new_content() -> Content:
+        """An empty content to write to. Over the cap or the memory budget it moves to a file by itself."""
+
+    def store(prepared: Prepared) -> Awaitable[str]:
+        """Answers the queue id once the message is durable. Raises SpoolFull or SpoolFailed."""
+
+    def claim(now: float, limit: int, closed: Collection[str] = frozenset()) -> Sequence[Claim]:
+        """At most `limit` messages with recipients due at `now` (wall), oldest due first; `closed`
+        destinations are skipped. What is returned is in flight until it is settled."""
+
+    def settle(settlements: Sequence[Settlement]) -> Awaitable[Sequence[str]]:
+        """Commit all of it; answers the ids of the messages stored with it. Raises SpoolFull (nothing of it
+        happened, the claims stay in flight, settle again) or SpoolFailed."""
+
+    def next_due() -> float | None:
+        """The wall time at which claim() will next have something, in flight left out; None for never."""
+
+
+class ISpoolReader(Interface):
+    """What listings need. Never blocks a commit."""
+
+    def find(query: Any) -> Any:
+        """A page of messages with their recipients (`mailserver.spool.contract.Query` and `Page`)."""
+
+    def counts() -> Mapping[str, int]:
+        """Recipients by state name, and ``messages``."""
+
+    def content(queue_id: str) -> Content | None:
+        """The content of a stored message, or None."""
+
+
+class IIntake(Interface):
+    """The single door to the spool."""
+
+    def accept(envelope: Envelope, content: Content, facts: Facts) -> Awaitable[str]:
+        """Complete, expand, store: answers the queue id once durable. Raises SpoolFull or SpoolFailed."""
+
+    def prepare(envelope: Envelope, content: Content, facts: Facts) -> Prepared | Awaitable[Prepared]:
+        """The same without storing: for messages that must be stored within a settlement."""
+
+
+class ITransport(Interface):
+    """A delivering agent. One that gains by batches also has
+    ``deliver_many(attempts) -> Mapping[Attempt, Mapping[Recipient, Outcome]]`` (or an awaitable of it)."""
+
+    def deliver(attempt: Attempt) -> Mapping[Recipient, Outcome] | Awaitable[Mapping[Recipient, Outcome]]:
+        """One outcome per recipient. What is raised, or a recipient left out, is a transient failure."""
+
+
+class IRouter(Interface):
+    """Decides where a recipient goes."""
+
+    def route(recipient: Recipient, envelope: Envelope) -> Route | Outcome | Awaitable[Route | Outcome]:
+        """A route, or the outcome where there is none to be had (an unknown local name)."""
+
+
+class IDirectory(Interface):
+    """Knows who exists here."""
+
+    def resolve(mailbox: Mailbox) -> Resolution | Awaitable[Resolution]:
+        """Who `mailbox` is. Never raises for an unknown one."""
+
+
+class ICheck(Interface):
+    """One policy decision of reception."""
+
+    name = Attribute("Its name in settings, logs and the trail.")
+    stages = Attribute("The stages at which it wants to be asked.")
+
+    def check(stage: Stage, context: Any) -> Verdict | Awaitable[Verdict]:
+        """The verdict. What is raised is a 451, and the log names the check."""
+
+
+class IResolver(Interface):
+    """DNS look-ups with bounds and time-outs."""
+
+    def query(name: str, kind: str) -> Awaitable[Sequence[Any]]:
+        """Records of `kind` (``MX``: (preference, host) pairs; ``A``, ``AAAA``: addresses), in DNS order.
+
+        An empty sequence means that the name exists without such records. Raises
+        `mailserver.net.resolver.NameNotFound` (NXDOMAIN) or `LookupTransient` (anything else)."""
