@@ -88,7 +88,7 @@ class ISpoolReader(Interface):
     """What listings need. Never blocks a commit."""
 
     def find(query: Any) -> Any:
-        """A page of messages with their recipients (`mailserver.spool.contract.Query` and `Page`)."""
+        """A page of messages with their recipients (`mailserver.message.query.Query` and `Page`)."""
 
     def counts() -> Mapping[str, int]:
         """Recipients by state name, and ``messages``."""

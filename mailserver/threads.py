@@ -7,6 +7,8 @@ password pool is bounded too: over it :class:`PoolFull` is raised at once (the s
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from threading import Thread
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -33,8 +35,9 @@ class Pools:
         """Run `function` on the pool of `kind`; raises PoolFull when too many wait there already."""
         if self._pending[kind] >= _WAITING.get(kind, 1_000_000):
             raise PoolFull(f"the {kind} pool has {self._pending[kind]} calls waiting")
+        pool = self._pool(kind)
         self._pending[kind] += 1
-        done = deferToThreadPool(self._reactor, self._pool(kind), function, *args)
+        done = deferToThreadPool(self._reactor, pool, function, *args)
         return done.addBoth(self._release, kind)
 
     def _pool(self, kind: str) -> ThreadPool:
@@ -43,6 +46,8 @@ class Pools:
             if self._stopped:
                 raise PoolFull("the server has stopped")
             pool = self._pools[kind] = ThreadPool(0, _SIZES[kind], name=f"mailserver-{kind}")
+            # A process whose start failed must be able to end; an orderly stop joins them.
+            pool.threadFactory = partial(Thread, daemon=True)  # type: ignore[assignment]
             pool.start()
         return pool
 

@@ -9,7 +9,8 @@ from importlib import import_module
 
 _HOME = {
     "Attempt": "route", "Change": "claim", "Claim": "claim", "CONTINUE": "verdict", "Content": "content",
-    "Envelope": "envelope", "Facts": "envelope", "Found": "resolution", "Klass": "outcome", "Original": "envelope",
+    "Envelope": "envelope", "Facts": "envelope", "Found": "resolution", "Identity": "identity", "Klass": "outcome",
+    "Original": "envelope",
     "Outcome": "outcome", "Prepared": "prepared", "Progress": "claim", "Recipient": "envelope",
     "Resolution": "resolution", "Route": "route", "Scope": "outcome", "Settlement": "claim", "Stage": "verdict",
     "State": "state", "Status": "status", "TlsPolicy": "route", "Verdict": "verdict", "new_queue_id": "prepared",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mailserver.message.content import Content
 from mailserver.message.envelope import Envelope, Recipient
@@ -27,13 +27,17 @@ class Route:
     """A transport by name, a destination (the grouping key), the TLS policy, and the reverse-path to use.
 
     ``destination`` is ``example.org`` (look up its MX), ``[host]:port`` (that host, no MX), ``local`` for
-    transports that deliver here. ``reverse_path`` None means the envelope's own.
+    transports that deliver here. ``reverse_path`` None means the envelope's own. ``hold`` not empty is why
+    the recipient must wait for an operator instead of being tried. ``mailbox`` is the recipient's canonical
+    name where it is another one than intake found (its domain became local while it waited), else None.
     """
 
     transport: str
     destination: str
     tls: TlsPolicy = OPPORTUNISTIC
     reverse_path: Mailbox | None = None
+    hold: str = ""
+    mailbox: Mailbox | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,4 +55,3 @@ class Attempt:
     route: Route
     arrived: float
     again: bool = False
-    session: str = field(default="", compare=False)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from importlib import import_module
 
-_HOME = {"Domain": "address", "Mailbox": "address", "NULL": "address", "Reply": "reply", "Status": "status"}
+_HOME = {
+    "AddressError": "address", "Domain": "address", "Mailbox": "address", "NULL": "address",
+    "Patience": "limits", "Profile": "limits", "Reply": "reply", "ServerCore": "server",
+    "ServerLimits": "limits", "Status": "status",
+}  # fmt: skip
 __all__ = sorted(_HOME)  # noqa: PLE0605
 
 

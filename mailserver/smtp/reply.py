@@ -12,7 +12,8 @@ from mailserver.smtp.status import Status
 class Reply:
     """``code`` 200 to 599; ``status`` None for replies that carry none (greeting, EHLO, 354); ``lines`` is text.
 
-    Text never has CR or LF: whoever takes words from a stranger escapes them first.
+    Text has no CR or LF: whoever takes words from a stranger escapes them first. What slips through anyway
+    becomes ``?`` on the wire, where it would split one reply into two.
     """
 
     code: int
@@ -26,15 +27,24 @@ class Reply:
 
     @cached_property
     def wire(self) -> bytes:
-        """The reply as it is sent, every line with code and status."""
+        """The reply as it is sent, every line with code and status, non-ASCII escaped (RFC 6531 §3.7.4.2)."""
         lead = f"{self.status} " if self.status else ""
         last = len(self.lines) - 1
         return b"".join(
-            f"{self.code}{' ' if n == last else '-'}{lead}{line}\r\n".encode() for n, line in enumerate(self.lines)
+            f"{self.code}{' ' if n == last else '-'}{lead}{_printable(line)}\r\n".encode(
+                "ascii", "backslashreplace"
+            )
+            for n, line in enumerate(self.lines)
         )
 
     def __str__(self) -> str:
         return " ".join((str(self.code), *([str(self.status)] if self.status else []), *self.lines))
+
+
+def _printable(line: str) -> str:
+    if line.isprintable():
+        return line
+    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def reply(code: int, status: tuple[int, int, int] | None, *lines: str) -> Reply:

@@ -1,0 +1,77 @@
+# Everything starts here: `make run` for a running server, `make test` for what keeps it right.
+
+PYTHON ?= python3
+INSTANCE ?= instance
+FIRST_DOMAIN ?= example.test
+FIRST_ACCOUNT ?= you@$(FIRST_DOMAIN)
+
+BIN := .venv/bin
+# Directories too: a module that was deleted here must go there.
+SOURCES := setup.py setup.cfg pyproject.toml $(shell find mailserver -not -name __pycache__ -not -name '*.pyc') \
+	$(wildcard twisted/plugins/*.py)
+
+.PHONY: help run test lint peers bench clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make run     a server on loopback ports, with everything it needs in ./$(INSTANCE)"
+	@echo "make test    style, types and tests"
+	@echo "make lint    style and types only"
+	@echo "make peers   other mail programs for the tests, from Debian packages (as root)"
+	@echo "make bench   how fast it is, beside a plain Twisted server (a few minutes)"
+	@echo "make clean   forget the virtual environment and what tools left; the instance stays"
+
+run: .venv/installed $(INSTANCE)/mailserver.toml
+	@$(BIN)/python -m mailserver.admin.welcome --instance $(INSTANCE)
+	@exec $(BIN)/twistd -n --pidfile= mailserver --config $(INSTANCE)/mailserver.toml
+
+# The password exists in the account store as a hash only: it is shown here and never again.
+$(INSTANCE)/mailserver.toml: | .venv/installed
+	@password=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(12))') && \
+	printf '%s\n' "$$password" | $(BIN)/mailserverctl --instance $(INSTANCE) init \
+		--domain $(FIRST_DOMAIN) --account $(FIRST_ACCOUNT) --password-stdin && \
+	printf '\nThe first account is %s, its password is %s (shown only this once).\n' \
+		"$(FIRST_ACCOUNT)" "$$password"
+
+# The tests run even where style or types fail, so that one run says everything; pytest has the last word.
+test: .venv/installed .venv/developing
+	@status=0; $(MAKE) --no-print-directory lint || status=1; \
+	$(BIN)/python -m pytest -n 2 || status=1; exit $$status
+
+lint: .venv/developing
+	@status=0; $(BIN)/ruff check --quiet || status=1; $(BIN)/ruff format --check --quiet || status=1; \
+	$(BIN)/mypy || status=1; exit $$status
+
+peers:
+	@tests/peers.sh
+
+bench: .venv/installed
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "mailserver needs Python 3.11 or later as $(PYTHON): install the Debian package python3, or say make PYTHON=/path/to/python3." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) cannot make a virtual environment: install the Debian package python3-venv (apt-get install python3-venv)." >&2; exit 1; }
+	@echo "making a virtual environment in .venv"
+	@$(PYTHON) -m venv .venv
+	@touch $@
+
+# Not editable: the server runs what was installed. build/ would bring modules back that were deleted here.
+.venv/installed: .venv/made $(SOURCES)
+	@echo "installing mailserver into .venv"
+	@rm -rf build *.egg-info
+	@$(BIN)/pip install --quiet --disable-pip-version-check .
+	@rm -rf build *.egg-info
+	@touch $@
+
+.venv/developing: setup.cfg | .venv/installed
+	@echo "installing the tools of development into .venv"
+	@rm -rf build *.egg-info
+	@$(BIN)/pip install --quiet --disable-pip-version-check '.[dev]'
+	@rm -rf build *.egg-info
+	@touch $@

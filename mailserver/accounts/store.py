@@ -1,0 +1,188 @@
+"""The account store: domains, accounts and aliases in ``accounts.db``.
+
+Reads answer at once, on the reactor thread. Changes are awaited: they are durable when the awaitable is done,
+and each refusal is an :class:`~mailserver.accounts.database.AccountError` with a sentence that says what to do.
+
+Guarantees: local-parts are kept folded to lower case, so that ``Alice@`` and ``alice@`` are one account; an
+account and an alias never share an address; nothing is removed that an alias still points to, so an alias
+cannot come to lead nowhere, or round in a circle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from mailserver.accounts import changes
+from mailserver.accounts.database import Database
+from mailserver.accounts.names import (
+    Account,
+    Alias,
+    HostedDomain,
+    address_of,
+    check_name,
+    domain_of,
+    folded,
+    own_address_of,
+)
+from mailserver.interfaces import IClock, IThreads
+from mailserver.smtp.address import Domain, Mailbox
+
+
+class AccountStore:
+    """Domains, accounts and aliases. Open it before use; close it last."""
+
+    def __init__(self, path: Path, threads: IThreads, clock: IClock) -> None:
+        self._database = Database(path, threads)
+        self._clock = clock
+
+    def open(self) -> None:
+        """Open the database, making it where there is none. Raises AccountError."""
+        self._database.open()
+
+    def close(self) -> None:
+        """Close the database. May be called twice."""
+        self._database.close()
+
+    @property
+    def generation(self) -> int:
+        """Another number after every change: what was looked up under an earlier one is stale."""
+        return self._database.generation
+
+    def domains(self) -> list[HostedDomain]:
+        """All domains, in the order in which they were added."""
+        rows = self._database.rows(
+            "SELECT domain.name, account.local_part FROM domain"
+            " LEFT JOIN account ON account.id = domain.postmaster ORDER BY domain.id LIMIT 100000"
+        )
+        return [
+            HostedDomain(Domain(name), Mailbox(local, Domain(name)) if local else None) for name, local in rows
+        ]
+
+    def hosts(self, domain: Domain) -> bool:
+        """Is `domain` one of ours?"""
+        return bool(self._database.rows("SELECT 1 FROM domain WHERE name = ? LIMIT 1", domain.name))
+
+    def first_domain(self) -> Domain | None:
+        """The domain that was added first."""
+        rows = self._database.rows("SELECT name FROM domain ORDER BY id LIMIT 1")
+        return Domain(rows[0][0]) if rows else None
+
+    def postmaster(self, domain: Domain) -> Mailbox | None:
+        """Who gets the mail of the role addresses of `domain`: the account it names, or its first."""
+        rows = self._database.rows(
+            "SELECT account.local_part FROM domain JOIN account ON account.domain = domain.id"
+            " WHERE domain.name = ? ORDER BY account.id IS NOT domain.postmaster, account.id LIMIT 1",
+            domain.name,
+        )
+        return Mailbox(rows[0][0], domain) if rows else None
+
+    def accounts(self, domain: str | Domain | None = None) -> list[Account]:
+        """All accounts, or those of one domain, oldest first."""
+        name = None if domain is None else self._hosted(domain).name
+        rows = self._database.rows(
+            "SELECT local_part, name, password_hash, send_as_any, created FROM account"
+            " JOIN domain ON domain.id = account.domain WHERE ?1 IS NULL OR name = ?1"
+            " ORDER BY account.id LIMIT 100000",
+            name,
+        )
+        return [_account(row) for row in rows]
+
+    def account(self, mailbox: Mailbox) -> Account | None:
+        """The account with exactly this address (case of the local-part aside)."""
+        if mailbox.domain is None:
+            return None
+        rows = self._database.rows(
+            "SELECT local_part, name, password_hash, send_as_any, created FROM account"
+            " JOIN domain ON domain.id = account.domain WHERE name = ? AND local_part = ? LIMIT 1",
+            mailbox.domain.name,
+            folded(mailbox).local_part,
+        )
+        return _account(rows[0]) if rows else None
+
+    def is_account(self, mailbox: Mailbox) -> bool:
+        """Is there an account with exactly this address?"""
+        return self.account(mailbox) is not None
+
+    def sends_as_any(self, address: str) -> bool:
+        """May the account use any sender?"""
+        account = self.account(own_address_of(address))
+        return account is not None and account.send_as_any
+
+    def aliases(self, domain: str | Domain | None = None) -> list[Alias]:
+        """All aliases, or those of one domain, oldest first."""
+        name = None if domain is None else self._hosted(domain).name
+        rows = self._database.rows(
+            "SELECT local_part, name, mailbox FROM alias JOIN domain ON domain.id = alias.domain"
+            " JOIN target ON target.alias = alias.id WHERE ?1 IS NULL OR name = ?1"
+            " ORDER BY alias.id, position LIMIT 100000",
+            name,
+        )
+        targets: dict[Mailbox, list[Mailbox]] = {}
+        for local_part, domain_name, target in rows:
+            targets.setdefault(Mailbox(local_part, Domain(domain_name)), []).append(Mailbox.parse(target))
+        return [Alias(mailbox, tuple(found)) for mailbox, found in targets.items()]
+
+    def alias_targets(self, mailbox: Mailbox) -> tuple[Mailbox, ...]:
+        """Where the alias with exactly this address leads; empty where there is none."""
+        if mailbox.domain is None:
+            return ()
+        rows = self._database.rows(
+            "SELECT mailbox FROM target JOIN alias ON alias.id = target.alias"
+            " JOIN domain ON domain.id = alias.domain"
+            " WHERE name = ? AND local_part = ? ORDER BY position LIMIT 1000",
+            mailbox.domain.name,
+            folded(mailbox).local_part,
+        )
+        return tuple(Mailbox.parse(row[0]) for row in rows)
+
+    def add_domain(self, name: str | Domain) -> Deferred[None]:
+        """Host a domain from now on."""
+        return self._database.write(changes.add_domain, domain_of(name))
+
+    def remove_domain(self, name: str | Domain) -> Deferred[None]:
+        """Stop hosting a domain; it must have neither accounts nor aliases."""
+        return self._database.write(changes.remove_domain, domain_of(name))
+
+    def set_postmaster(self, name: str | Domain, address: str | Mailbox | None) -> Deferred[None]:
+        """Name the account that gets the mail of the role addresses; None means the first account."""
+        return self._database.write(
+            changes.set_postmaster, domain_of(name), None if address is None else own_address_of(address)
+        )
+
+    def add_account(self, address: str | Mailbox, password_hash: str, send_as_any: bool = False) -> Deferred[None]:
+        """Make an account with a bcrypt hash made by `mailserver.accounts.passwords.hash_password`."""
+        mailbox = own_address_of(address)
+        check_name(mailbox)
+        return self._database.write(changes.add_account, mailbox, password_hash, send_as_any, self._clock.wall())
+
+    def remove_account(self, address: str | Mailbox) -> Deferred[None]:
+        """Remove an account. Its Maildir stays where it is."""
+        return self._database.write(changes.remove_account, own_address_of(address))
+
+    def set_password(self, address: str | Mailbox, password_hash: str) -> Deferred[None]:
+        """Replace an account's password; logins remembered under the old one end with it."""
+        return self._database.write(changes.set_password, own_address_of(address), password_hash)
+
+    def add_alias(self, address: str | Mailbox, targets: Iterable[str | Mailbox]) -> Deferred[None]:
+        """Make an alias for one or more addresses, here (they must exist) or elsewhere."""
+        found = tuple(address_of(target) for target in targets)
+        return self._database.write(changes.add_alias, own_address_of(address), found)
+
+    def remove_alias(self, address: str | Mailbox) -> Deferred[None]:
+        """Remove an alias."""
+        return self._database.write(changes.remove_alias, own_address_of(address))
+
+    def _hosted(self, domain: str | Domain) -> Domain:
+        found = domain_of(domain)
+        if not self.hosts(found):
+            raise changes.no_domain(found)
+        return found
+
+
+def _account(row: Any) -> Account:
+    local_part, domain, password_hash, send_as_any, created = row
+    return Account(Mailbox(local_part, Domain(domain)), password_hash, bool(send_as_any), created)

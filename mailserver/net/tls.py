@@ -1,0 +1,266 @@
+"""TLS: contexts for listeners and for outgoing connections, and a certificate to begin with.
+
+:func:`server_context` reads a certificate chain and its key for a listener. :class:`ClientContexts` makes what
+an outgoing connection starts TLS with: ``opportunistic`` encrypts to whoever answers, ``verified`` demands a
+chain to a known authority and the name of the host in the certificate (RFC 6125, by service_identity, as
+Twisted's own client does). :func:`self_signed` makes the certificate of a new instance.
+
+TLS 1.2 is the least that is spoken. Server contexts give session tickets, without which no client resumes.
+
+What is wrong with files leaves as :class:`CertificateProblem`, one sentence that says what to do. A peer whose
+certificate is refused ends its connection with :class:`CertificateRefused`, with the reason in words.
+"""
+
+from __future__ import annotations
+
+import datetime
+import weakref
+from collections.abc import Callable, Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from OpenSSL import SSL, crypto
+from OpenSSL.SSL import X509VerificationCodes as Codes
+from service_identity import VerificationError
+from service_identity.hazmat import DNS_ID, IPAddress_ID, verify_service_identity
+from service_identity.pyopenssl import extract_patterns
+from twisted.internet import ssl
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailserver.interfaces import MailServerError
+
+# A certificate that is valid from the very second it is made is refused by a client whose clock is behind.
+_CLOCK_SKEW = datetime.timedelta(minutes=5)
+_VALIDITY = datetime.timedelta(days=3650)
+# The bound of X.520 for a common name.
+_MAX_COMMON_NAME = 64
+
+
+class CertificateProblem(MailServerError):
+    """A certificate, key or authority file cannot be used; ``str()`` says which, why, and what to do."""
+
+
+class CertificateRefused(Exception):
+    """The certificate of a peer is not good enough for a verified connection; ``str()`` says why."""
+
+
+def server_context(chain_file: str | Path, key_file: str | Path) -> ssl.CertificateOptions:
+    """What a listener starts TLS with. Raises CertificateProblem."""
+    chain = _certificates(chain_file)
+    key = _private_key(key_file)
+    if key.public_key() != chain[0].public_key():
+        raise CertificateProblem(
+            f"the key {key_file} does not belong to the certificate {chain_file}: "
+            "name the key that it was made with, and put the server's own certificate first in the chain"
+        )
+    # Twisted's annotations still want X509 objects, which pyOpenSSL deprecates.
+    leaf, *others = cast(list[Any], chain)
+    try:
+        return ssl.CertificateOptions(
+            privateKey=key,
+            certificate=leaf,
+            extraCertChain=others,
+            enableSessionTickets=True,
+        )
+    except (TypeError, SSL.Error, crypto.Error) as problem:
+        raise CertificateProblem(f"the key {key_file} cannot be used for TLS: {problem}") from problem
+
+
+def _certificates(file: str | Path) -> list[x509.Certificate]:
+    octets = _read(file, "certificate")
+    try:
+        return x509.load_pem_x509_certificates(octets)
+    except ValueError:
+        raise CertificateProblem(
+            f"the certificate file {file} has no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
+        ) from None
+
+
+def _private_key(file: str | Path) -> Any:
+    octets = _read(file, "key")
+    try:
+        return serialization.load_pem_private_key(octets, password=None)
+    except TypeError:
+        raise CertificateProblem(
+            f"the key {file} is encrypted: store it without a pass phrase, readable by the server alone"
+        ) from None
+    except ValueError:
+        raise CertificateProblem(
+            f"the key file {file} has no private key in PEM form (-----BEGIN PRIVATE KEY-----)"
+        ) from None
+
+
+def _read(file: str | Path, what: str) -> bytes:
+    try:
+        return Path(file).read_bytes()
+    except FileNotFoundError:
+        raise CertificateProblem(
+            f"the {what} file {file} does not exist: make it, or correct the setting"
+        ) from None
+    except OSError as error:
+        raise CertificateProblem(f"the {what} file {file} cannot be read: {error.strerror}") from None
+
+
+class ClientContexts:
+    """Contexts for outgoing connections. The authorities of a file are read once and kept."""
+
+    def __init__(self) -> None:
+        self._contexts: dict[tuple[str, str], SSL.Context] = {}
+
+    def creator(self, mode: str, host_name: str, ca_file: str = "") -> IOpenSSLClientConnectionCreator:
+        """For one connection to `host_name` (a name or an IP address). Raises CertificateProblem.
+
+        `mode` is ``opportunistic`` or ``verified``; `ca_file` "" means the authorities of the system.
+        """
+        key = (mode, ca_file if mode == "verified" else "")
+        context = self._contexts.get(key)
+        if context is None:
+            context = self._contexts[key] = _client_context(*key)
+        return _Creator(context, host_name, mode == "verified")
+
+
+def _client_context(mode: str, ca_file: str) -> SSL.Context:
+    if mode != "verified":
+        return ssl.CertificateOptions().getContext()
+    if not ca_file:
+        return ssl.CertificateOptions(trustRoot=ssl.platformTrust()).getContext()
+    authorities = [ssl.Certificate(crypto.X509.from_cryptography(each)) for each in _certificates(ca_file)]
+    return ssl.CertificateOptions(trustRoot=ssl.trustRootFromCertificates(authorities)).getContext()
+
+
+def client_context(mode: str, host_name: str, ca_file: str = "") -> IOpenSSLClientConnectionCreator:
+    """The same as :meth:`ClientContexts.creator`, where it is needed once."""
+    return ClientContexts().creator(mode, host_name, ca_file)
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Creator:
+    def __init__(self, context: SSL.Context, host_name: str, verified: bool) -> None:
+        self._context = context
+        self._host_name = host_name
+        self._verified = verified
+
+    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        connection = SSL.Connection(self._context, None)
+        if not _is_address(self._host_name):
+            # RFC 6066 §3: never an address.
+            connection.set_tlsext_host_name(_a_labels(self._host_name))
+        if self._verified:
+            callback = _verify_callback(weakref.ref(tlsProtocol), self._host_name)
+            connection.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, callback)
+        return connection
+
+
+# OpenSSL's own words are not within reach of pyOpenSSL here. RFC 5280 §6 is what is checked.
+_WORDS: Mapping[int, str] = MappingProxyType(
+    {
+        Codes.ERR_CERT_NOT_YET_VALID: "it is not valid yet",
+        Codes.ERR_CERT_HAS_EXPIRED: "it has expired",
+        Codes.ERR_DEPTH_ZERO_SELF_SIGNED_CERT: "it is self-signed and not among the known authorities",
+        Codes.ERR_SELF_SIGNED_CERT_IN_CHAIN: "its authority is not known here",
+        Codes.ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY: "its authority is not known here",
+        Codes.ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE: "its authority is not known here",
+        Codes.ERR_CERT_REVOKED: "it is revoked",
+        Codes.ERR_CERT_SIGNATURE_FAILURE: "its signature is wrong",
+        Codes.ERR_INVALID_PURPOSE: "it is not for servers",
+    }
+)
+
+
+def _verify_callback(tls_protocol: weakref.ref[Any], host_name: str) -> Callable[..., bool]:
+    def verify(_: SSL.Connection, certificate: crypto.X509, error: int, depth: int, ok: int) -> bool:
+        problem = ""
+        if not ok:
+            problem = _WORDS.get(error, f"OpenSSL refuses it (verify error {error})")
+        elif depth == 0:
+            problem = _name_problem(certificate, host_name)
+        protocol = tls_protocol()
+        if problem and protocol is not None:
+            refused = CertificateRefused(f"the certificate of {host_name} is refused: {problem}")
+            protocol.failVerification(Failure(refused))
+        return not problem
+
+    return verify
+
+
+def _name_problem(certificate: crypto.X509, host_name: str) -> str:
+    try:
+        is_address = _is_address(host_name)
+        identity = IPAddress_ID(host_name) if is_address else DNS_ID(_a_labels(host_name).decode())
+        verify_service_identity(extract_patterns(certificate), [identity], [])
+    except (VerificationError, ValueError):
+        return f"it is for {_names_of(certificate)}"
+    # In a callback of OpenSSL an exception would vanish, and with it the refusal.
+    except Exception as error:
+        return f"its names cannot be read ({error})"
+    return ""
+
+
+def _names_of(certificate: crypto.X509) -> str:
+    try:
+        names = certificate.to_cryptography().extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return "no name at all"
+    return ", ".join([repr(str(name.value))[1:-1] for name in names][:5]) or "no name at all"
+
+
+def _a_labels(host_name: str) -> bytes:
+    try:
+        return host_name.encode("idna")
+    except UnicodeError:
+        # No name that a certificate could hold, but it was reached.
+        return host_name.encode("ascii", "replace")
+
+
+def _is_address(host_name: str) -> bool:
+    try:
+        ip_address(host_name)
+    except ValueError:
+        return False
+    return True
+
+
+def self_signed(host_name: str, now: float) -> tuple[bytes, bytes]:
+    """A certificate for `host_name` and this machine's loopback names, and its key, both PEM.
+
+    Valid for ten years from `now` (seconds since 1970). The key is on P-256 and not encrypted.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    begin = datetime.datetime.fromtimestamp(now, datetime.UTC) - _CLOCK_SKEW
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host_name[:_MAX_COMMON_NAME])])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + _VALIDITY)
+    )
+    for extension, critical in _extensions(host_name, key.public_key()):
+        builder = builder.add_extension(extension, critical)
+    certificate = builder.sign(key, hashes.SHA256())
+    return certificate.public_bytes(serialization.Encoding.PEM), key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _extensions(host_name: str, key: ec.EllipticCurvePublicKey) -> list[tuple[x509.ExtensionType, bool]]:
+    names: list[x509.GeneralName] = [x509.DNSName(each) for each in dict.fromkeys((host_name, "localhost"))]
+    names += [x509.IPAddress(ip_address(each)) for each in ("127.0.0.1", "::1")]
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key)
+    return [
+        (x509.SubjectAlternativeName(names), False),
+        (x509.BasicConstraints(ca=False, path_length=None), True),
+        (identifier, False),
+        (x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), False),
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+    ]

@@ -1,0 +1,20 @@
+"""Will we take it: sessions, identities, limits. Public names come lazily."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+_HOME = {
+    "Listening": "listening",
+    "Policy": "policy",
+    "ReceptionFactory": "factory",
+    "Session": "session",
+    "SpoolDelivery": "delivery",
+}
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

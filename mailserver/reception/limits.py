@@ -1,0 +1,74 @@
+"""How many connections there may be, in all and per address, and what one address may do in a minute.
+
+Everything here is bounded: addresses are forgotten when their minute is over, and over a fixed number of
+addresses the oldest is forgotten first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+ADDRESSES = 100_000
+
+
+class Connections:
+    """Counts open connections of one listener. A bound of 0 for one address is no bound."""
+
+    def __init__(self, total: int, each: int) -> None:
+        self._total = total
+        self._each = each
+        self._count = 0
+        self._by_address: dict[str, int] = {}
+
+    def enter(self, address: str) -> bool:
+        """Take a place; False when there is none. Whoever got True calls :meth:`leave` once."""
+        there = self._by_address.get(address, 0)
+        if self._count >= self._total or (self._each and there >= self._each):
+            return False
+        self._count += 1
+        self._by_address[address] = there + 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """Give a place back."""
+        self._count -= 1
+        there = self._by_address[address] - 1
+        if there:
+            self._by_address[address] = there
+        else:
+            del self._by_address[address]
+
+    @property
+    def count(self) -> int:
+        """Connections now."""
+        return self._count
+
+
+class PerMinute:
+    """Counts events of each address in the current minute of a monotonic clock. A bound of 0 is no bound."""
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._minute = -1
+        self._counts: OrderedDict[str, int] = OrderedDict()
+
+    def allows(self, address: str, now: float) -> bool:
+        """Whether `address` may do it once more, without counting."""
+        return not self._bound or self._current(address, now) < self._bound
+
+    def count(self, address: str, now: float) -> bool:
+        """Count one event; False when it is one too many."""
+        if not self._bound:
+            return True
+        there = self._current(address, now) + 1
+        self._counts[address] = there
+        if len(self._counts) > ADDRESSES:
+            self._counts.popitem(last=False)
+        return there <= self._bound
+
+    def _current(self, address: str, now: float) -> int:
+        minute = int(now // 60)
+        if minute != self._minute:
+            self._minute = minute
+            self._counts.clear()
+        return self._counts.get(address, 0)

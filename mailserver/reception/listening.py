@@ -1,0 +1,137 @@
+"""The listeners of a server: their ports, their sessions, and how they are doing.
+
+One :class:`Door` per listener of the settings. A door that cannot open says why and what to do; the others
+are not touched by that, unless it is the start of the server, where it is an error of the whole.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
+
+from mailserver.net.listener import bind
+from mailserver.net.tls import server_context
+from mailserver.reception import refusals
+from mailserver.reception.factory import ReceptionFactory
+from mailserver.reception.session import World
+from mailserver.settings.model import Listener, Settings
+from mailserver.smtp.reply import Reply
+
+BACKLOG = 511
+
+
+class Door:
+    """One listener: its factory and its open ports."""
+
+    def __init__(self, settings: Settings, listener: Listener, reactor: Any, factory: ReceptionFactory) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self.listener = listener
+        self.factory = factory
+        self._ports: list[Any] = []
+
+    def open(self) -> None:
+        """Bind and listen. Raises BindProblem or CertificateProblem; nothing stays open then."""
+        listener = self.listener
+        if listener.tls != "none":
+            certificate = self._settings.certificate(listener.certificate)
+            path = self._settings.path
+            self.factory.context = server_context(path(certificate.chain), path(certificate.key))
+        bound: list[socket.socket] = []
+        try:
+            for address in listener.addresses:
+                bound += bind(address, f"listeners.{listener.name}.listen")
+            for one in bound:
+                one.listen(BACKLOG)
+                self._ports.append(self._reactor.adoptStreamPort(one.fileno(), one.family, self.factory))
+        finally:
+            for one in bound:
+                one.close()
+
+    async def close(self) -> None:
+        """Stop accepting. Sessions go on."""
+        ports, self._ports = self._ports, []
+        for port in ports:
+            await port.stopListening()
+
+    def addresses(self) -> list[str]:
+        """Where it listens now."""
+        hosts = [port.getHost() for port in self._ports]
+        return [f"[{h.host}]:{h.port}" if ":" in h.host else f"{h.host}:{h.port}" for h in hosts]
+
+
+class Listening:
+    """All doors of a server."""
+
+    def __init__(self, settings: Settings, reactor: Any, world: World, portal: Portal) -> None:
+        self.doors = [
+            Door(settings, listener, reactor, ReceptionFactory(settings, listener, world, portal))
+            for listener in settings.listeners
+            if listener.enabled
+        ]
+
+    def start(self) -> None:
+        """Open every door. Raises what the first one raises that cannot open."""
+        for door in self.doors:
+            door.open()
+
+    def tick(self) -> None:
+        """Once a second: deadlines of sessions."""
+        for door in self.doors:
+            door.factory.tick()
+
+    async def stop(self) -> None:
+        """Stop accepting, and end idle sessions with 421; those with a content under way end after it."""
+        for door in self.doors:
+            await door.close()
+        self.hang_up(refusals.STOPPING)
+
+    def hang_up(self, reply: Reply) -> None:
+        """End every session with `reply`, as soon as each can be told."""
+        for door in self.doors:
+            door.factory.hang_up(reply)
+
+    def drained(self) -> Deferred[None]:
+        """Fires when no session is left."""
+        return _all([door.factory.drained() for door in self.doors])
+
+    def abort(self) -> None:
+        """Cut the sessions that are left."""
+        for door in self.doors:
+            door.factory.abort()
+
+    @property
+    def count(self) -> int:
+        """Sessions now."""
+        return sum(door.factory.connections.count for door in self.doors)
+
+    def ports(self) -> list[str]:
+        """Every address that is listened on."""
+        return [address for door in self.doors for address in door.addresses()]
+
+    def status(self) -> Sequence[Mapping[str, Any]]:
+        """A row per listener."""
+        return [
+            {
+                "name": door.listener.name,
+                "role": door.listener.role,
+                "tls": door.listener.tls,
+                "wanted": list(door.listener.listen),
+                "listening": door.addresses(),
+                "sessions": door.factory.connections.count,
+            }
+            for door in self.doors
+        ]
+
+
+def _all(waiting: Sequence[Deferred[None]]) -> Deferred[None]:
+    return Deferred.fromCoroutine(_each(waiting))
+
+
+async def _each(waiting: Sequence[Deferred[None]]) -> None:
+    for one in waiting:
+        await one

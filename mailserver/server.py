@@ -1,0 +1,117 @@
+"""One mail server: the queue side and reception, started and stopped in the right order.
+
+Stopping is one coroutine: stop accepting; 421 to idle sessions; a bounded wait for contents that are coming
+in; commits drained; attempts in flight end or are dropped; the spool last. Several servers can live in one
+process: no signal handler, no global log observer, no module state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.cred.portal import Portal
+from twisted.internet.defer import Deferred
+
+from mailserver.admin.control import Control
+from mailserver.admin.socketserver import ControlSocket
+from mailserver.admin.world import World as ControlWorld
+from mailserver.reception import refusals
+from mailserver.reception.listening import Listening
+from mailserver.reception.session import World as ReceptionWorld
+from mailserver.relay import RelayQueue
+
+# Of the time to stop, what is kept for attempts in flight after the sessions had theirs.
+ATTEMPTS = 2.0
+
+
+class MailServer(Service):
+    """Made by :func:`mailserver.service.build`. ``queue``, ``spool``, ``control`` and ``listeners`` are its
+    parts for programs."""
+
+    def __init__(self, relay: RelayQueue, world: ReceptionWorld, portal: Portal) -> None:
+        self.settings = relay.settings
+        self.relay = relay
+        self.spool = relay.spool
+        self.queue = relay.queue
+        self.listeners = Listening(self.settings, relay.machine.reactor, world, portal)
+        self.control = Control(self._control_world())
+        self._socket: ControlSocket | None = None
+        self._since = 0.0
+        self._started = False
+
+    def _control_world(self) -> ControlWorld:
+        relay, machine = self.relay, self.relay.machine
+        return ControlWorld(
+            settings=self.settings,
+            accounts=relay.accounts,
+            spool=relay.spool,
+            reader=relay.spool,
+            clock=machine.clock,
+            threads=machine.threads,
+            queue=relay.queue,
+            status=self.status,
+            reactor=machine.reactor,
+        )
+
+    def open_control(self) -> None:
+        """Also answer ``mailserverctl``, on the socket of the settings. Called before the service starts."""
+        machine = self.relay.machine
+        path = self.settings.path(self.settings.control.socket)
+        self._socket = ControlSocket(path, self.control, machine.reactor, machine.log)
+
+    def startService(self) -> None:
+        """Open the spool, then the control socket, then the ports. What fails leaves nothing running."""
+        super().startService()
+        self._since = self.relay.machine.clock.monotonic()
+        self.relay.start()
+        self._started = True
+        self.spool.ticks(self.listeners.tick)
+        if self._socket is not None:
+            self._socket.start()
+        if self.settings.reception.enabled:
+            self.listeners.start()
+        # Not before the reactor runs: whoever reads it may send SIGTERM, which nobody catches until then.
+        self.relay.machine.reactor.callWhenRunning(self._tell)
+
+    def _tell(self) -> None:
+        log = self.relay.machine.log
+        log.event("server.started", host=self.settings.host_name, ports=self.listeners.ports())
+        log.flush()
+
+    def stopService(self) -> Deferred[None]:
+        """See the module's text. Fires when everything that was answered 250 is settled or safe on disk."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if not self._started:
+            return
+        machine, drain = self.relay.machine, self.settings.timeouts.drain
+        began = machine.clock.monotonic()
+        machine.log.event("server.stopping", sessions=self.listeners.count)
+        await self.listeners.stop()
+        await machine.within(max(drain - ATTEMPTS, drain / 2))(self.listeners.drained())
+        self.listeners.abort()
+        if self._socket is not None:
+            await self._socket.stop()
+        used = machine.clock.monotonic() - began
+        machine.log.event("server.stopped")
+        await self.relay.stop(max(drain - used, 0.5))
+
+    def status(self) -> Mapping[str, Any]:
+        """What ``mailserverctl status`` shows of the running server."""
+        return {
+            "host_name": self.settings.host_name,
+            "uptime": int(self.relay.machine.clock.monotonic() - self._since),
+            "outgoing": self.settings.relay.outgoing,
+            "blocked": self.relay.blocked(),
+            "attempts": self.queue.running,
+            "listeners": self.listeners.status(),
+        }
+
+    def fail(self) -> None:
+        """The store failed: nobody is told 250 any more, every session ends."""
+        self.listeners.hang_up(refusals.NOT_NOW)
+        self.relay.machine.log.flush()

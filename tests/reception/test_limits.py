@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from mailserver.reception import limits
+from mailserver.reception.limits import Connections, PerMinute
+
+
+def test_connections_in_all_are_bounded() -> None:
+    connections = Connections(2, 0)
+    assert connections.enter("192.0.2.1")
+    assert connections.enter("192.0.2.1")
+    assert not connections.enter("192.0.2.2")
+    connections.leave("192.0.2.1")
+    assert connections.enter("192.0.2.2")
+    assert connections.count == 2
+
+
+def test_connections_of_one_address_are_bounded() -> None:
+    connections = Connections(10, 1)
+    assert connections.enter("192.0.2.1")
+    assert not connections.enter("192.0.2.1")
+    assert connections.enter("192.0.2.2")
+    connections.leave("192.0.2.1")
+    assert connections.enter("192.0.2.1")
+
+
+def test_a_refused_connection_takes_no_place() -> None:
+    connections = Connections(1, 1)
+    assert connections.enter("192.0.2.1")
+    for _ in range(5):
+        assert not connections.enter("192.0.2.1")
+    connections.leave("192.0.2.1")
+    assert connections.count == 0
+    assert connections.enter("192.0.2.1")
+
+
+def test_events_of_a_minute_are_counted_for_each_address() -> None:
+    rate = PerMinute(2)
+    assert [rate.count("192.0.2.1", 0), rate.count("192.0.2.1", 10), rate.count("192.0.2.1", 59)] == [
+        True,
+        True,
+        False,
+    ]
+    assert not rate.allows("192.0.2.1", 59)
+    assert rate.count("192.0.2.2", 59)
+    assert rate.allows("192.0.2.1", 60)
+
+
+def test_zero_is_off() -> None:
+    rate = PerMinute(0)
+    assert all(rate.count("192.0.2.1", 0) for _ in range(1000))
+
+
+def test_the_number_of_addresses_remembered_is_bounded(monkeypatch) -> None:
+    monkeypatch.setattr(limits, "ADDRESSES", 3)
+    rate = PerMinute(1)
+    for number in range(10):
+        assert rate.count(f"192.0.2.{number}", 0)
+    assert not rate.allows("192.0.2.9", 0)
+    assert rate.allows("192.0.2.0", 0)

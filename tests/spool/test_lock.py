@@ -1,0 +1,63 @@
+"""One owner at a time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mailserver.spool.lock import SpoolBusy, SpoolLock, lock_holder
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from mailserver.spool.lock import SpoolLock
+SpoolLock(Path(sys.argv[1])).acquire(1_790_000_000.0)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_another_process_holds_it(tmp_path: Path) -> None:
+    assert lock_holder(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        who = f"process {holder.pid} since 2026-09-21 14:13:20 UTC"
+        assert lock_holder(tmp_path) == who
+        with pytest.raises(SpoolBusy, match=who):
+            SpoolLock(tmp_path).acquire(0.0)
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    assert lock_holder(tmp_path) is None
+    lock = SpoolLock(tmp_path)
+    lock.acquire(0.0)
+    lock.release()
+
+
+def test_the_same_process_is_no_exception(tmp_path: Path) -> None:
+    first, second = SpoolLock(tmp_path), SpoolLock(tmp_path)
+    first.acquire(0.0)
+    with pytest.raises(SpoolBusy, match=f"process {os.getpid()} since 1970"):
+        second.acquire(0.0)
+    second.release()
+    assert lock_holder(tmp_path) is not None
+    first.release()
+    assert lock_holder(tmp_path) is None
+
+
+def test_a_second_spool_does_not_start_and_the_first_goes_on(harness: Any) -> None:
+    spool = harness.open()
+    with pytest.raises(SpoolBusy):
+        harness.open()
+    harness.spool = spool
+    spool.subscribe(harness.fresh.extend)
+    assert harness.store()
