@@ -4,8 +4,11 @@ PYTHON ?= python3
 INSTANCE ?= instance
 FIRST_DOMAIN ?= example.test
 FIRST_ACCOUNT ?= you@$(FIRST_DOMAIN)
+# The shell reads them from its environment, where a space in them is only a space.
+export INSTANCE FIRST_DOMAIN FIRST_ACCOUNT
 
 BIN := .venv/bin
+NO_PACKAGES = "The packages could not be installed (the first error above says which): is the network reachable? Then say make again."
 # Directories too: a module that was deleted here must go there.
 SOURCES := setup.py setup.cfg pyproject.toml $(shell find mailserver -not -name __pycache__ -not -name '*.pyc') \
 	$(wildcard twisted/plugins/*.py)
@@ -14,24 +17,23 @@ SOURCES := setup.py setup.cfg pyproject.toml $(shell find mailserver -not -name 
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make run     a server on loopback ports, with everything it needs in ./$(INSTANCE)"
+	@echo "make run     a server on loopback ports, with everything it needs in $$INSTANCE"
 	@echo "make test    style, types and tests"
 	@echo "make lint    style and types only"
-	@echo "make peers   other mail programs for the tests, from Debian packages (as root)"
-	@echo "make bench   how fast it is, beside a plain Twisted server (a few minutes)"
+	@echo "make peers   other mail programs for the tests and the benchmark, from Debian packages (as root)"
+	@echo "make bench   how fast it is, beside a plain Twisted server (a few minutes, BENCH=--quick less); needs make peers"
 	@echo "make clean   forget the virtual environment and what tools left; the instance stays"
 
-run: .venv/installed $(INSTANCE)/mailserver.toml
-	@$(BIN)/python -m mailserver.admin.welcome --instance $(INSTANCE)
-	@exec $(BIN)/twistd -n --pidfile= mailserver --config $(INSTANCE)/mailserver.toml
-
 # The password exists in the account store as a hash only: it is shown here and never again.
-$(INSTANCE)/mailserver.toml: | .venv/installed
-	@password=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(12))') && \
-	printf '%s\n' "$$password" | $(BIN)/mailserverctl --instance $(INSTANCE) init \
-		--domain $(FIRST_DOMAIN) --account $(FIRST_ACCOUNT) --password-stdin && \
+run: .venv/installed
+	@test -e "$$INSTANCE/mailserver.toml" || { \
+	password=$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(12))') && \
+	printf '%s\n' "$$password" | $(BIN)/mailserverctl --instance "$$INSTANCE" init \
+		--domain "$$FIRST_DOMAIN" --account "$$FIRST_ACCOUNT" --password-stdin && \
 	printf '\nThe first account is %s, its password is %s (shown only this once).\n' \
-		"$(FIRST_ACCOUNT)" "$$password"
+		"$$FIRST_ACCOUNT" "$$password"; }
+	@$(BIN)/python -m mailserver.admin.welcome --instance "$$INSTANCE"
+	@exec $(BIN)/twistd -n --pidfile= mailserver --config "$$INSTANCE/mailserver.toml"
 
 # The tests run even where style or types fail, so that one run says everything; pytest has the last word.
 test: .venv/installed .venv/developing
@@ -45,16 +47,19 @@ lint: .venv/developing
 peers:
 	@tests/peers.sh
 
-bench: .venv/installed
+bench: .venv/installed .venv/developing
 	@$(BIN)/python -m benchmarks $(BENCH)
+	@$(BIN)/python -m benchmarks.kit
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/made:
+	@test -w . || \
+		{ echo "$(CURDIR) cannot be written, and .venv is made here: copy the checkout to a place of your own." >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-		{ echo "mailserver needs Python 3.11 or later as $(PYTHON): install the Debian package python3, or say make PYTHON=/path/to/python3." >&2; exit 1; }
+		{ echo "mailserver needs Python 3.11 or later as $(PYTHON): install the Debian package python3, or say make run PYTHON=/path/to/python3." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo "$(PYTHON) cannot make a virtual environment: install the Debian package python3-venv (apt-get install python3-venv)." >&2; exit 1; }
 	@echo "making a virtual environment in .venv"
@@ -65,13 +70,13 @@ clean:
 .venv/installed: .venv/made $(SOURCES)
 	@echo "installing mailserver into .venv"
 	@rm -rf build *.egg-info
-	@$(BIN)/pip install --quiet --disable-pip-version-check .
+	@$(BIN)/pip install --quiet --disable-pip-version-check . || { echo $(NO_PACKAGES) >&2; exit 1; }
 	@rm -rf build *.egg-info
 	@touch $@
 
 .venv/developing: setup.cfg | .venv/installed
 	@echo "installing the tools of development into .venv"
 	@rm -rf build *.egg-info
-	@$(BIN)/pip install --quiet --disable-pip-version-check '.[dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check '.[dev]' || { echo $(NO_PACKAGES) >&2; exit 1; }
 	@rm -rf build *.egg-info
 	@touch $@

@@ -7,7 +7,7 @@ before :meth:`RelayQueue.start`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,23 +16,32 @@ from twisted.internet.defer import Deferred, maybeDeferred
 
 from mailserver.accounts.directory import AccountDirectory
 from mailserver.accounts.store import AccountStore
+from mailserver.admin.control import Control
+from mailserver.admin.world import World as ControlWorld
 from mailserver.clock import SystemClock
-from mailserver.interfaces import IClock, IDirectory, IResolver, ITransport
+from mailserver.interfaces import ICheck, IClock, IDirectory, IResolver, IRouter, ITransport
 from mailserver.log import Log
 from mailserver.net.resolver import Resolver
+from mailserver.plugins import DIRECTORY, RESOLVER, ROUTER, STATE_STORE, TRANSPORT, Plugins, plugins_of
 from mailserver.queue.bounce import Bounces
 from mailserver.queue.destination import Windows
 from mailserver.queue.intake import Intake
 from mailserver.queue.manager import Parts, QueueManager
-from mailserver.queue.router import Router
+from mailserver.queue.outbox import Outbox, OutboxParts
+from mailserver.queue.router import Router, Routers
 from mailserver.queue.schedule import Schedule
 from mailserver.settings.model import Settings
+from mailserver.settings.problem import Problem, SettingsError, key_path, quoted
 from mailserver.spool.contract import SpoolOptions, SpoolWorld
 from mailserver.spool.sqlite import SqliteSpool
+from mailserver.statestore import MemoryStateStore
 from mailserver.threads import Pools
 from mailserver.transport.maildir import MaildirTransport
 from mailserver.transport.maildir_sync import World as MaildirWorld
 from mailserver.transport.smtp import SmtpTransport
+
+# Of the time to stop, what handlers of settled messages have to end; they are called again after the start.
+HANDLERS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,26 @@ class Machine:
     def within(self, seconds: float) -> Callable[[Deferred[None]], Deferred[Any]]:
         """A function that cuts a Deferred off after `seconds`, without a failure."""
         return lambda done: cut_off(self.reactor, done, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Agents:
+    """What carries mail on: transports by name, and routers that are asked before our own one, in their order."""
+
+    transports: Mapping[str, Any]
+    routers: Sequence[IRouter] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What an application brings in the place of our parts; None is ours. Transports and checks come beside."""
+
+    directory: IDirectory | None = None
+    spool: Any = None
+    resolver: IResolver | None = None
+    transports: Mapping[str, ITransport] | None = None
+    portal: Any = None
+    checks: Sequence[ICheck] = ()
 
 
 def cut_off(reactor: Any, done: Deferred[Any], seconds: float) -> Deferred[None]:
@@ -66,8 +95,9 @@ def cut_off(reactor: Any, done: Deferred[Any], seconds: float) -> Deferred[None]
 
 
 class RelayQueue(Service):
-    """Made by :func:`build_queue`. ``directory``, ``intake``, ``spool`` and ``queue`` are its parts;
-    ``accounts`` is the account store, None where the application brought its own directory."""
+    """Made by :func:`build_queue`. For programs: ``outbox`` sends; ``queue``, ``spool`` and ``control`` (the
+    commands of mailserverctl) show and steer. ``directory`` and ``intake`` are its other parts; ``accounts`` is
+    the account store, None where the application brought its own directory."""
 
     def __init__(
         self,
@@ -75,7 +105,7 @@ class RelayQueue(Service):
         machine: Machine,
         directory: IDirectory | None,
         spool: Any,
-        transports: Mapping[str, Any],
+        agents: Agents,
     ) -> None:
         self.settings = settings
         self.machine = machine
@@ -85,17 +115,65 @@ class RelayQueue(Service):
             directory = AccountDirectory(self.accounts, settings.host_name)
         self.directory: Any = directory
         self.spool = spool
-        self.intake = Intake(spool, directory, settings.host_name)
-        self.transports = transports
-        self.queue = self._manager()
+        self.intake = Intake(spool, directory, settings.host_name, settings.queue.fates_of_submissions)
+        self.transports = agents.transports
+        self.queue = self._manager(agents.routers)
+        self.outbox = Outbox(self._outbox_parts())
+        self.control = Control(self.control_world(self.status))
+        self._since = 0.0
+        self._ticking = False
 
-    def _manager(self) -> QueueManager:
+    def _manager(self, routers: Sequence[IRouter]) -> QueueManager:
         settings, machine = self.settings, self.machine
         bounces = Bounces(settings.host_name, self.intake, self.spool.new_content, machine.threads, machine.clock)
-        router = Router(settings, self.directory)
+        router: IRouter = Router(settings, self.directory)
+        if routers:
+            router = Routers((*routers, router))
         parts = Parts(self.spool, router, self.transports, bounces, machine.clock, machine.log)
         windows = Windows(settings.relay.concurrency, settings.relay.total_concurrency)
         return QueueManager(parts, schedule_of(settings), windows)
+
+    def _outbox_parts(self) -> OutboxParts:
+        machine, spool = self.machine, self.spool
+        return OutboxParts(
+            intake=self.intake,
+            new_content=spool.new_content,
+            fates=getattr(spool, "fates", None),  # an application's own spool may keep none
+            blocked=self._full,
+            clock=machine.clock,
+            reactor=machine.reactor,
+            log=machine.log,
+            max_size=self.settings.reception.max_message_size,
+        )
+
+    def control_world(self, status: Callable[[], Mapping[str, Any]]) -> ControlWorld:
+        """What commands work on; `status` is what ``status`` shows."""
+        return ControlWorld(
+            settings=self.settings,
+            accounts=self.accounts,
+            spool=self.spool,
+            reader=self.spool,
+            clock=self.machine.clock,
+            threads=self.machine.threads,
+            queue=self.queue,
+            status=status,
+            reactor=self.machine.reactor,
+        )
+
+    def status(self) -> Mapping[str, Any]:
+        """What ``status`` shows of a queue that never listens."""
+        return {
+            "host_name": self.settings.host_name,
+            "uptime": self.machine.clock.monotonic() - self._since,
+            "outgoing": self.settings.relay.outgoing,
+            "blocked": self.blocked(),
+            "attempts": self.queue.running,
+            "listeners": [],
+        }
+
+    def _full(self) -> str | None:
+        """What a send is refused with for now. A store that has failed says so itself."""
+        return None if getattr(self.spool, "failed", None) else self.blocked()
 
     def blocked(self) -> str | None:
         """Why new mail cannot be taken now, or None."""
@@ -104,23 +182,39 @@ class RelayQueue(Service):
 
     def start(self) -> None:
         """Open what is on disk and begin to work. Raises SpoolBusy, AccountError and their like, and OSError."""
+        self._since = self.machine.clock.monotonic()
         self.machine.log.open()
         self.spool.start()
         if self.accounts is not None:
             self.accounts.open()
+        self.outbox.start()
         if self.settings.queue.enabled:
-            self.spool.subscribe(self.queue.stored)
-            self.spool.ticks(self.queue.tick)
-            if self.settings.relay.outgoing == "on":
-                Deferred.fromCoroutine(self.queue.release_held())
+            self.start_delivery()
         self.spool.ticks(self.machine.log.flush)
+
+    def start_delivery(self) -> None:
+        """Deliver what waits and what comes: at the start where ``queue.enabled``, and after a stop of it."""
+        self.spool.subscribe(self.queue.stored)
+        if self._ticking:
+            self.queue.start()
+            return
+        self._ticking = True
+        self.spool.ticks(self.queue.tick)
+        if self.settings.relay.outgoing == "on":
+            Deferred.fromCoroutine(self.queue.release_held())
+
+    async def stop_delivery(self, seconds: float) -> None:
+        """Mail is taken and waits from now on; attempts under way have `seconds` to end."""
+        self.spool.subscribe(None)
+        await self.queue.stop(self.machine.within(seconds))
 
     async def stop(self, seconds: float) -> None:
         """Attempts in flight end or are dropped after `seconds`; then the commits, the spool last."""
         for transport in self.transports.values():
             if hasattr(transport, "flush"):
                 transport.flush()
-        await self.queue.stop(self.machine.within(seconds))
+        await self.stop_delivery(seconds)
+        await self.outbox.stop(self.machine.within(min(seconds, HANDLERS)))
         for transport in self.transports.values():
             if hasattr(transport, "close"):
                 await maybeDeferred(transport.close)
@@ -149,12 +243,19 @@ def schedule_of(settings: Settings) -> Schedule:
 
 
 def machine_of(
-    settings: Settings, reactor: Any, clock: IClock | None, threads: Any, on_fatal: Callable[[str], None] | None
+    settings: Settings,
+    reactor: Any,
+    clock: IClock | None,
+    threads: Any,
+    on_fatal: Callable[[str], None] | None,
+    *,
+    log: Log | None = None,
 ) -> Machine:
     """The machine that an application did not bring itself."""
     clock = clock or SystemClock()
-    target = settings.path(settings.log.path) if settings.log.path else ""
-    log = Log(target, clock, settings.log.format)
+    if log is None:
+        target = settings.path(settings.log.path) if settings.log.path else ""
+        log = Log(target, clock, settings.log.format)
     return Machine(reactor, clock, threads or Pools(reactor), log, on_fatal or _only_log(log))
 
 
@@ -185,24 +286,57 @@ def build_queue(
     called once with a reason when the store failed and this process must not commit again.
     """
     machine = machine_of(settings, reactor, clock, threads, on_fatal)
-    return compose(
-        settings, machine, directory, spool, default_transports(settings, machine, resolver, transports)
-    )
+    plugins = plugins_of(settings, machine)
+    relay = with_plugins(settings, machine, Brought(directory, spool, resolver, transports), plugins)
+    tell_broken(plugins, machine.log)
+    return relay
+
+
+def with_plugins(settings: Settings, machine: Machine, brought: Brought, plugins: Plugins) -> RelayQueue:
+    """The same from what the application brought, what is a plugin, and our own parts, in this order. Raises
+    BrokenPlugin and SettingsError."""
+    plugins.provide(state=plugins.only(STATE_STORE) or MemoryStateStore(machine.clock))
+    resolver = brought.resolver or plugins.only(RESOLVER)
+    if resolver is None and settings.plugins:
+        resolver = Resolver(machine.reactor, settings.dns)
+    plugins.provide(resolver=resolver)
+    own = {**plugins.of(TRANSPORT), **(brought.transports or {})}
+    agents = Agents(default_transports(settings, machine, resolver, own), tuple(plugins.of(ROUTER).values()))
+    directory = brought.directory or plugins.only(DIRECTORY)
+    relay = compose(settings, machine, directory, brought.spool, agents)
+    plugins.provide(directory=relay.directory)
+    return relay
+
+
+def tell_broken(plugins: Plugins, log: Any) -> None:
+    """One event for each optional plugin that the server goes without."""
+    for name, reason in plugins.failed.items():
+        log.event("plugin.failed", plugin=name, reason=reason)
 
 
 def compose(
-    settings: Settings, machine: Machine, directory: IDirectory | None, spool: Any, transports: Mapping[str, Any]
+    settings: Settings, machine: Machine, directory: IDirectory | None, spool: Any, agents: Agents
 ) -> RelayQueue:
-    """The same from parts that are made already."""
+    """The same from parts that are made already. Raises SettingsError where a transport is named that is none."""
+    if wrong := _unknown_transports(settings, agents.transports):
+        raise SettingsError(wrong)
     if spool is None:
         options = SpoolOptions(
             content_cap=settings.spool.content_cap,
             memory_budget=settings.spool.memory_budget,
             longest_interval=schedule_of(settings).longest,
+            fates_kept=settings.queue.fates_kept,
         )
         world = SpoolWorld(machine.reactor, machine.clock, machine.threads, machine.log.event, machine.on_fatal)
         spool = SqliteSpool(settings.path("spool"), options, world)
-    return RelayQueue(settings, machine, directory, spool, transports)
+    return RelayQueue(settings, machine, directory, spool, agents)
+
+
+def _unknown_transports(settings: Settings, transports: Mapping[str, Any]) -> list[Problem]:
+    named = {key_path("routes", str(route.domain), "transport"): route.transport for route in settings.routes}
+    named["accounts.transport"] = settings.accounts.transport
+    known = f"a transport of this server: {', '.join(map(quoted, sorted(transports)))}"
+    return [Problem(key, quoted(name), known) for key, name in named.items() if name not in transports]
 
 
 def default_transports(

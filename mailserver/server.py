@@ -8,6 +8,7 @@ process: no signal handler, no global log observer, no module state.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from twisted.application.service import Service
@@ -16,7 +17,6 @@ from twisted.internet.defer import Deferred
 
 from mailserver.admin.control import Control
 from mailserver.admin.socketserver import ControlSocket
-from mailserver.admin.world import World as ControlWorld
 from mailserver.reception import refusals
 from mailserver.reception.listening import Listening
 from mailserver.reception.session import World as ReceptionWorld
@@ -24,36 +24,25 @@ from mailserver.relay import RelayQueue
 
 # Of the time to stop, what is kept for attempts in flight after the sessions had theirs.
 ATTEMPTS = 2.0
+_NONE: Mapping[str, Portal] = MappingProxyType({})
 
 
 class MailServer(Service):
-    """Made by :func:`mailserver.service.build`. ``queue``, ``spool``, ``control`` and ``listeners`` are its
-    parts for programs."""
+    """Made by :func:`mailserver.service.build`. ``outbox``, ``queue``, ``spool``, ``control`` and ``listeners``
+    are its parts for programs."""
 
-    def __init__(self, relay: RelayQueue, world: ReceptionWorld, portal: Portal) -> None:
+    def __init__(
+        self, relay: RelayQueue, world: ReceptionWorld, portal: Portal, portals: Mapping[str, Portal] = _NONE
+    ) -> None:
         self.settings = relay.settings
         self.relay = relay
         self.spool = relay.spool
         self.queue = relay.queue
-        self.listeners = Listening(self.settings, relay.machine.reactor, world, portal)
-        self.control = Control(self._control_world())
+        self.outbox = relay.outbox
+        self.listeners = Listening(self.settings, relay.machine.reactor, world, portal, portals)
+        self.control = Control(relay.control_world(self.status))
         self._socket: ControlSocket | None = None
-        self._since = 0.0
         self._started = False
-
-    def _control_world(self) -> ControlWorld:
-        relay, machine = self.relay, self.relay.machine
-        return ControlWorld(
-            settings=self.settings,
-            accounts=relay.accounts,
-            spool=relay.spool,
-            reader=relay.spool,
-            clock=machine.clock,
-            threads=machine.threads,
-            queue=relay.queue,
-            status=self.status,
-            reactor=machine.reactor,
-        )
 
     def open_control(self) -> None:
         """Also answer ``mailserverctl``, on the socket of the settings. Called before the service starts."""
@@ -64,7 +53,6 @@ class MailServer(Service):
     def startService(self) -> None:
         """Open the spool, then the control socket, then the ports. What fails leaves nothing running."""
         super().startService()
-        self._since = self.relay.machine.clock.monotonic()
         self.relay.start()
         self._started = True
         self.spool.ticks(self.listeners.tick)
@@ -90,7 +78,8 @@ class MailServer(Service):
             return
         machine, drain = self.relay.machine, self.settings.timeouts.drain
         began = machine.clock.monotonic()
-        machine.log.event("server.stopping", sessions=self.listeners.count)
+        machine.log.event("server.stopping", sessions=self.listeners.count, seconds=drain)
+        machine.log.flush()
         await self.listeners.stop()
         await machine.within(max(drain - ATTEMPTS, drain / 2))(self.listeners.drained())
         self.listeners.abort()
@@ -102,14 +91,11 @@ class MailServer(Service):
 
     def status(self) -> Mapping[str, Any]:
         """What ``mailserverctl status`` shows of the running server."""
-        return {
-            "host_name": self.settings.host_name,
-            "uptime": int(self.relay.machine.clock.monotonic() - self._since),
-            "outgoing": self.settings.relay.outgoing,
-            "blocked": self.relay.blocked(),
-            "attempts": self.queue.running,
-            "listeners": self.listeners.status(),
-        }
+        return {**self.relay.status(), "listeners": self.listeners.status()}
+
+    def hurry(self) -> None:
+        """Whoever stops this server wants it now: cut the sessions that are left."""
+        self.listeners.abort()
 
     def fail(self) -> None:
         """The store failed: nobody is told 250 any more, every session ends."""

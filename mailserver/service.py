@@ -2,38 +2,42 @@
 
 ``makeService`` only makes objects, after the whole configuration was checked (`mailserver.preflight`); what
 is wrong ends in ``SystemExit`` with everything that is wrong. Nothing in the instance is written before
-``startService``. Signals and the end of the process belong to twistd's root alone; an application that embeds
-a server keeps its own.
+``startService``. Signals and the end of the process belong to twistd's root alone (`mailserver.daemon`); an
+application that embeds a server keeps its own.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.cred.checkers import AllowAnonymousAccess
+from twisted.cred.checkers import AllowAnonymousAccess, ICredentialsChecker
 from twisted.cred.portal import Portal
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.python.usage import Options as UsageOptions
 
 from mailserver.accounts.checkers import AccountChecker
 from mailserver.accounts.passwords import PasswordVerifier
 from mailserver.accounts.realm import MailRealm
-from mailserver.interfaces import IClock, IDirectory, IResolver, ITransport
-from mailserver.log import observer
+from mailserver.daemon import Root
+from mailserver.interfaces import ICheck, IClock, IDirectory, IResolver, ITransport, MailServerError
+from mailserver.log import Log
 from mailserver.message.identity import Identity
+from mailserver.plugins import CHECK, Catalogue, plugins_of
+from mailserver.portals import misplaced, portals_of
 from mailserver.preflight import problems_of
 from mailserver.reception.delivery import SpoolDelivery, Store
 from mailserver.reception.limits import PerMinute
+from mailserver.reception.pipeline import Pipeline
 from mailserver.reception.policy import Policy
 from mailserver.reception.session import Rates
 from mailserver.reception.session import World as ReceptionWorld
-from mailserver.relay import Machine, RelayQueue, compose, default_transports, machine_of
+from mailserver.relay import Brought, Machine, RelayQueue, machine_of, tell_broken, with_plugins
 from mailserver.server import MailServer
 from mailserver.settings.model import Settings
 from mailserver.settings.problem import SettingsError
@@ -41,9 +45,6 @@ from mailserver.settings.read import decode, read
 from mailserver.smtp.address import Mailbox
 
 __all__ = ["MailServer", "Options", "build", "makeService"]
-
-# After a failed store: long enough for the 421s to leave, short enough that nobody waits for the restart.
-FAREWELL = 0.3
 
 
 def build(
@@ -55,29 +56,31 @@ def build(
     spool: Any = None,
     resolver: IResolver | None = None,
     transports: Mapping[str, ITransport] | None = None,
+    checks: Sequence[ICheck] = (),
     threads: Any = None,
     clock: IClock | None = None,
     on_fatal: Callable[[str], None] | None = None,
+    log: Log | None = None,
 ) -> MailServer:
     """A whole server as a service: :func:`mailserver.relay.build_queue` and reception.
 
-    `portal` says who may log in (default: the accounts of the instance); `directory` who is local;
-    `transports` adds to or replaces ``local`` and ``smtp``. Only objects are made here; the service opens
-    files and ports when it starts. `on_fatal` is called once with a reason when the store failed: the server
-    answers 421 from then on, and a fresh process recovers.
+    `portal` says who may log in (default: the accounts of the instance); `directory` who is local, and where it
+    is a credentials checker as well, who may log in without a `portal`; `transports` adds to or replaces ``local``
+    and ``smtp``; `checks` are asked before those that are plugins. What the settings name as plugins is loaded,
+    unless it was brought. Only objects are made here; the service opens files and ports when it starts. `on_fatal`
+    is called once with a reason when the store failed: the server answers 421 from then on, and a fresh process
+    recovers. `log` takes the place of the one in the settings.
+
+    Raises SettingsError where the settings name a transport that is none, and BrokenPlugin.
     """
     return _assemble(
         settings,
-        machine_of(settings, reactor, clock, threads, on_fatal),
-        portal,
-        (directory, spool, resolver, transports),
+        machine_of(settings, reactor, clock, threads, on_fatal, log=log),
+        Brought(directory, spool, resolver, transports, portal, checks),
     )
 
 
-def _assemble(
-    settings: Settings, machine: Machine, portal: Portal | None, parts: tuple[Any, Any, Any, Any]
-) -> MailServer:
-    directory, spool, resolver, transports = parts
+def _assemble(settings: Settings, machine: Machine, brought: Brought) -> MailServer:
     servers: list[MailServer] = []
     told = machine.on_fatal
 
@@ -87,16 +90,20 @@ def _assemble(
         told(reason)
 
     machine = Machine(machine.reactor, machine.clock, machine.threads, machine.log, on_fatal)
-    chosen = default_transports(settings, machine, resolver, transports)
-    relay = compose(settings, machine, directory, spool, chosen)
-    world = _reception_world(relay)
-    server = MailServer(relay, world, portal or _portal(relay, world))
+    plugins = plugins_of(settings, machine)
+    relay = with_plugins(settings, machine, brought, plugins)
+    world = _reception_world(relay, (*brought.checks, *plugins.of(CHECK).values()))
+    portal = brought.portal or _portal(relay, world)
+    server = MailServer(relay, world, portal, portals_of(settings, plugins, portal))
+    plugins.make_all()
+    tell_broken(plugins, machine.log)
     servers.append(server)
     return server
 
 
-def _reception_world(relay: RelayQueue) -> ReceptionWorld:
+def _reception_world(relay: RelayQueue, checks: Sequence[ICheck]) -> ReceptionWorld:
     settings, machine = relay.settings, relay.machine
+    pipeline = Pipeline(checks, machine.clock, machine.log, settings.timeouts.check) if checks else None
     limits = settings.limits
     owns = getattr(relay.directory, "owns", _owns_itself)
     return ReceptionWorld(
@@ -115,6 +122,7 @@ def _reception_world(relay: RelayQueue) -> ReceptionWorld:
         host_name=settings.host_name,
         max_hops=settings.reception.max_hops,
         auth_failure_delay=settings.reception.auth_failure_delay,
+        checks=pipeline,
     )
 
 
@@ -125,13 +133,22 @@ def _owns_itself(identity: Identity, mailbox: Mailbox) -> bool:
 
 def _portal(relay: RelayQueue, world: ReceptionWorld) -> Portal:
     """The instance's accounts may log in; strangers are anonymous."""
-    store = Store(relay.intake, relay.spool.new_content, world.policy, world.clock, world.host_name)
+    store = Store(
+        relay.intake,
+        relay.spool.new_content,
+        world.policy,
+        world.clock,
+        world.host_name,
+        relay.settings.reception.max_message_size,
+        relay.settings.reception.max_hops,
+    )
 
     def delivery_for(identity: Identity) -> SpoolDelivery:
         return SpoolDelivery(identity, store)
 
     if relay.accounts is None:
-        return Portal(MailRealm(delivery_for), [AllowAnonymousAccess()])
+        own: list[Any] = [relay.directory] if ICredentialsChecker.providedBy(relay.directory) else []
+        return Portal(MailRealm(delivery_for), [AllowAnonymousAccess(), *own])
     settings, machine = relay.settings.accounts, relay.machine
     verifier = PasswordVerifier(machine.threads, machine.clock, settings.bcrypt_cost, settings.remember_login)
     checkers = [AllowAnonymousAccess(), AccountChecker(relay.accounts, verifier)]
@@ -172,60 +189,30 @@ def makeService(options: Mapping[str, Any]) -> Service:
         raise SystemExit("\n".join(problems))
     # The commit thread must not wait 5 ms for the interpreter each time it comes back from the disk.
     sys.setswitchinterval(0.0005)
-    return Root(settings, reactor)
+
+    def assemble(machine: Machine) -> MailServer:
+        return _assemble(settings, machine, Brought())
+
+    try:
+        return Root(settings, reactor, assemble)
+    except MailServerError as error:
+        raise SystemExit(str(error)) from None
 
 
 def load(file: Path) -> Settings:
     """The settings in `file`, whose directory is the instance. Raises SystemExit."""
     try:
         octets = file.read_bytes()
-    except OSError as error:
+    except FileNotFoundError:
         advice = "make an instance with: mailserverctl init --domain example.org --account you@example.org"
-        raise SystemExit(f"{file}: cannot be read ({error.strerror}); {advice}") from None
+        raise SystemExit(f"{file}: there is no such settings file; name it with --config, or {advice}") from None
+    except OSError as error:
+        raise SystemExit(f"{file}: cannot be read ({error.strerror}); run as the user who owns it") from None
     try:
-        return read(decode(octets, str(file)), str(file), file.parent)
+        catalogue = Catalogue()
+        settings = read(decode(octets, str(file)), str(file), file.parent, catalogue.options_type)
+        if wrong := misplaced(settings, catalogue):
+            raise SettingsError([replace(problem, file=str(file)) for problem in wrong])
     except SettingsError as error:
         raise SystemExit(str(error)) from None
-
-
-class StartFailed(Exception):
-    """Something failed after the check. The text is short: twistd cuts it at 100 octets when it daemonizes."""
-
-
-class Root(Service):
-    """The service under twistd: brings the server up, and ends the process when the store failed."""
-
-    def __init__(self, settings: Settings, reactor: Any) -> None:
-        self._reactor = reactor
-        machine = machine_of(settings, reactor, None, None, self._store_failed)
-        self._log = machine.log
-        self.server = _assemble(settings, machine, None, (None, None, None, None))
-        self.server.open_control()
-
-    def startService(self) -> None:
-        """Start. A failure is told in full on standard error, and ends twistd with 1."""
-        super().startService()
-        from twisted.logger import globalLogPublisher  # noqa: PLC0415
-
-        globalLogPublisher.addObserver(observer(self._log))
-        try:
-            self.server.startService()
-        except Exception as error:
-            sys.stderr.write(f"mailserver: {error}\n")
-            self._log.flush()
-            raise StartFailed(str(error)[:90]) from None
-
-    def stopService(self) -> Deferred[None]:
-        """Stop, see `MailServer.stopService`."""
-        super().stopService()
-        return self.server.stopService()
-
-    def _store_failed(self, reason: str) -> None:
-        """No commit, no close, no retry in this process: a fresh one recovers (DESIGN: laws of the store)."""
-        self._log.event("server.failed", reason=reason)
-        self._log.flush()
-        self._reactor.callLater(FAREWELL, self._leave)
-
-    def _leave(self) -> None:
-        self._log.flush()
-        os._exit(1)
+    return settings

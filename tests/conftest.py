@@ -17,6 +17,9 @@ from typing import Any
 
 import pytest
 
+# Installed, it is an entry point; from the checkout it is this line.
+pytest_plugins = ["mailserver.testing.plugin"]
+
 ROOT = Path(__file__).parent.parent
 # What `make peers` unpacks comes first; mkfs.ext4 stands in a directory that an ordinary user's path lacks.
 SEARCH = os.pathsep.join([str(ROOT / ".peers/bin"), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
 import subprocess
@@ -12,8 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOTS = sorted(
-    "mailserver" if path.parent == ROOT / "mailserver" else f"mailserver.{path.parent.name}"
-    for path in (ROOT / "mailserver").rglob("__init__.py")
+    ".".join(path.relative_to(ROOT).parent.parts) for path in (ROOT / "mailserver").rglob("__init__.py")
 )
 PROBE = """
 import importlib, json, sys
@@ -33,7 +33,8 @@ def brought(name: str) -> list[str]:
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_a_root_imports_nothing_else(root: str) -> None:
-    expected = {"mailserver", root}
+    parts = root.split(".")
+    expected = {".".join(parts[: n + 1]) for n in range(len(parts))}
     assert [name for name in brought(root) if name != "__future__"] == sorted(expected)
 
 
@@ -44,6 +45,23 @@ def test_every_public_name_is_there(root: str) -> None:
         assert getattr(module, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         module.nonsense  # noqa: B018 (the look-up is the test)
+
+
+@pytest.mark.parametrize("root", ROOTS)
+def test_type_checkers_see_the_same_names(root: str) -> None:
+    """`if TYPE_CHECKING:` has one `from … import NAME as NAME` for each name, from where it really comes."""
+    module = importlib.import_module(root)
+    source = ast.parse(Path(module.__file__).read_text())
+    (block,) = (node for node in source.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name))
+    seen = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom)
+        assert [name.asname for name in node.names] == [name.name for name in node.names]
+        seen |= {name.name: node.module for name in node.names}
+    homes = {name: f"{root}.{home}" for name, home in module._HOME.items()}
+    if root == "mailserver.message":
+        homes["Status"] = "mailserver.smtp.status"
+    assert seen == homes
 
 
 def test_the_queue_side_imports_nothing_of_reception() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import CancelledError, gatherResults
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from mailserver import threads
 from mailserver.interfaces import PoolFull
 from mailserver.threads import _SIZES, _WAITING, Pools, inline
 
@@ -43,6 +45,48 @@ class PoolsTest(TestCase):
         gate.set()
         await gatherResults(waiting)
         assert await self.pools("password", int, "8") == 8
+
+    async def test_calls_that_are_cancelled_keep_their_place_and_are_not_begun(self) -> None:
+        gate, begun = threading.Event(), []
+        self.addCleanup(gate.set)
+        running = [self.pools("password", gate.wait) for _ in range(_SIZES["password"])]
+        waiting = [
+            self.pools("password", begun.append, number) for number in range(_WAITING["password"] - len(running))
+        ]
+        for call in waiting:
+            call.cancel()
+        for call in waiting:
+            with pytest.raises(CancelledError):
+                await call
+        with pytest.raises(PoolFull):
+            self.pools("password", int)
+        gate.set()
+        await gatherResults(running)
+        assert await self.pools("disk", int, "7") == 7
+        while self.pools._pending["password"]:
+            await deferLater(reactor, 0.001)
+        assert await self.pools("password", int, "8") == 8
+        assert begun == []
+
+    async def test_a_call_that_is_cancelled_while_it_runs_is_waited_for_by_nobody(self) -> None:
+        gate, running = threading.Event(), threading.Event()
+        self.addCleanup(gate.set)
+        call = self.pools("disk", lambda: running.set() or gate.wait() or 1 / 0)
+        await self.pools("plugin", running.wait)
+        call.cancel()
+        with pytest.raises(CancelledError):
+            await call
+        assert self.pools._pending["disk"] == 1
+
+    async def test_stop_does_not_wait_for_ever(self) -> None:
+        gate = threading.Event()
+        self.addCleanup(gate.set)
+        self.patch(threads, "_STOPPING", 0.01)
+        stuck = self.pools("disk", gate.wait)
+        self.pools.stop()
+        assert not stuck.called
+        gate.set()
+        assert await stuck
 
     async def test_no_more_threads_than_the_pool_has(self) -> None:
         waiting = [self.pools("password", threading.current_thread) for _ in range(20)]

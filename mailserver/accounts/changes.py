@@ -14,8 +14,13 @@ from mailserver.smtp.address import Domain, Mailbox
 
 
 def no_domain(domain: Domain) -> AccountError:
-    """The refusal of everything that needs a domain of ours."""
+    """The refusal of an address that needs a domain of ours."""
     return AccountError(f"{domain} is not a domain of this server; add it first (domain add {domain})")
+
+
+def unknown_domain(domain: Domain) -> AccountError:
+    """The refusal of what is done to a domain, or asked about it."""
+    return AccountError(f"{domain} is not a domain of this server; `domain list` shows those that are")
 
 
 def add_domain(connection: sqlite3.Connection, domain: Domain) -> None:
@@ -108,7 +113,7 @@ def _domain(connection: sqlite3.Connection, domain: Domain | None) -> int | None
 def _hosted(connection: sqlite3.Connection, domain: Domain) -> int:
     number = _domain(connection, domain)
     if number is None:
-        raise no_domain(domain)
+        raise unknown_domain(domain)
     return number
 
 
@@ -134,10 +139,13 @@ def _account(connection: sqlite3.Connection, mailbox: Mailbox) -> int:
 def _free(connection: sqlite3.Connection, mailbox: Mailbox) -> int:
     """The number of the mailbox's domain, where neither an account nor an alias has the address."""
     assert mailbox.domain is not None
-    number = _hosted(connection, mailbox.domain)
-    for table in ("account", "alias"):
+    number = _domain(connection, mailbox.domain)
+    if number is None:
+        raise no_domain(mailbox.domain)
+    for table, change in (("account", f", change its password (account passwd {mailbox})"), ("alias", "")):
         if _named(connection, table, mailbox) is not None:
-            raise AccountError(f"there is an {table} {mailbox} already; remove it first, or choose another name")
+            advice = f"remove it first{change}, or choose another name"
+            raise AccountError(f"there is an {table} {mailbox} already; {advice}")
     return number
 
 

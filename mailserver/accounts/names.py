@@ -96,3 +96,31 @@ def domain_of(name: str | Domain) -> Domain:
     if not domain.name or domain.is_literal:
         raise AccountError(f"{str(name)!r} is not a domain name; write it as example.org")
     return domain
+
+
+def new_domain_of(name: str | Domain) -> Domain:
+    """A domain that mail could be sent to. Raises AccountError for what is none."""
+    domain = domain_of(name)
+    labels = domain.name.split(".")
+    if labels[-1].isdigit():
+        raise AccountError(f"{domain} is an address and no domain name; write it as example.org")
+    for label in labels:
+        if label.startswith("xn--") and not _is_a_label(label):
+            raise AccountError(f"{domain} is not a domain name ({label} is no A-label); use its own letters")
+    return domain
+
+
+def _is_a_label(label: str) -> bool:
+    try:
+        return not label.encode("ascii").decode("idna").isascii()
+    except UnicodeError:
+        return False
+
+
+def check_alias(mailbox: Mailbox) -> None:
+    """Refuse what looks like more than the one address that it would be."""
+    if mailbox.local_part == "*":
+        raise AccountError(
+            f"{mailbox} would be an alias for all names of {mailbox.domain}, which this server does not have yet;"
+            " give each name its own alias"
+        )

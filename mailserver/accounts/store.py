@@ -23,9 +23,11 @@ from mailserver.accounts.names import (
     Alias,
     HostedDomain,
     address_of,
+    check_alias,
     check_name,
     domain_of,
     folded,
+    new_domain_of,
     own_address_of,
 )
 from mailserver.interfaces import IClock, IThreads
@@ -141,7 +143,7 @@ class AccountStore:
 
     def add_domain(self, name: str | Domain) -> Deferred[None]:
         """Host a domain from now on."""
-        return self._database.write(changes.add_domain, domain_of(name))
+        return self._database.write(changes.add_domain, new_domain_of(name))
 
     def remove_domain(self, name: str | Domain) -> Deferred[None]:
         """Stop hosting a domain; it must have neither accounts nor aliases."""
@@ -170,7 +172,9 @@ class AccountStore:
     def add_alias(self, address: str | Mailbox, targets: Iterable[str | Mailbox]) -> Deferred[None]:
         """Make an alias for one or more addresses, here (they must exist) or elsewhere."""
         found = tuple(address_of(target) for target in targets)
-        return self._database.write(changes.add_alias, own_address_of(address), found)
+        mailbox = own_address_of(address)
+        check_alias(mailbox)
+        return self._database.write(changes.add_alias, mailbox, found)
 
     def remove_alias(self, address: str | Mailbox) -> Deferred[None]:
         """Remove an alias."""
@@ -179,7 +183,7 @@ class AccountStore:
     def _hosted(self, domain: str | Domain) -> Domain:
         found = domain_of(domain)
         if not self.hosts(found):
-            raise changes.no_domain(found)
+            raise changes.unknown_domain(found)
         return found
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from mailserver.accounts.names import Account, new_domain_of, own_address_of
 from mailserver.accounts.passwords import hash_password
-from mailserver.admin.command import Argument, Command
+from mailserver.admin.command import Argument, Command, ControlError
+from mailserver.admin.instance import check_length, check_receivable
 from mailserver.admin.tables import moment
 from mailserver.admin.world import World
+from mailserver.transport.maildir_path import Template
 
 
 async def _domain_add(world: World, domain: str) -> dict[str, Any]:
+    if world.store().hosts(name := new_domain_of(domain)):
+        return {"domain": str(name), "said": f"{name} is there already"}
     await world.store().add_domain(domain)
     return {
         "domain": domain,
@@ -42,24 +48,38 @@ async def _domain_remove(world: World, domain: str) -> dict[str, Any]:
 
 
 async def _hash(world: World, password: str) -> str:
+    check_length(password)
     hashed: str = await world.threads("password", hash_password, password, world.settings.accounts.bcrypt_cost)
     return hashed
 
 
 async def _account_add(world: World, address: str, password: str, any_sender: bool) -> dict[str, Any]:
+    check_receivable(address)
     await world.store().add_account(address, await _hash(world, password), any_sender)
     return {"address": address, "said": f"added the account {address}"}
 
 
 async def _account_list(world: World, domain: str | None) -> list[dict[str, Any]]:
-    return [
-        {
-            "address": str(account.mailbox),
-            "any sender": account.send_as_any,
-            "created": moment(account.created),
-        }
-        for account in world.store().accounts(domain)
-    ]
+    return [_row(account) for account in world.store().accounts(domain)]
+
+
+async def _account_show(world: World, address: str) -> dict[str, Any]:
+    account = world.store().account(own_address_of(address))
+    if account is None:
+        raise ControlError(f"there is no account {address}; `account list` shows those that exist")
+    return {**_row(account), "maildir": str(_maildir(world, account))}
+
+
+def _maildir(world: World, account: Account) -> Path:
+    return Template(world.settings.accounts.maildir, world.settings.instance).path(account.mailbox)
+
+
+def _row(account: Account) -> dict[str, Any]:
+    return {
+        "address": str(account.mailbox),
+        "any sender": account.send_as_any,
+        "created": moment(account.created),
+    }
 
 
 async def _account_passwd(world: World, address: str, password: str) -> dict[str, Any]:
@@ -73,6 +93,7 @@ async def _account_remove(world: World, address: str) -> dict[str, Any]:
 
 
 async def _alias_add(world: World, address: str, targets: list[str]) -> dict[str, Any]:
+    check_receivable(address)
     await world.store().add_alias(address, targets)
     return {"address": address, "targets": targets, "said": f"mail for {address} goes to {', '.join(targets)}"}
 
@@ -98,7 +119,7 @@ COMMANDS = (
     Command(
         "domain add", "Take mail for a domain from now on.", _domain_add, (_DOMAIN,), "domain add example.org"
     ),
-    Command("domain list", "Show the domains.", _domain_list, (), "domain list"),
+    Command("domain list", "Show the domains.", _domain_list, (), "domain list", who="viewer"),
     Command(
         "domain postmaster",
         "Say which account gets the mail for postmaster, abuse and hostmaster (by default the first account).",
@@ -124,13 +145,29 @@ COMMANDS = (
         ),
         "account add anna@example.org --generate",
     ),
-    Command("account list", "Show the accounts.", _account_list, (_OF_DOMAIN,), "account list example.org"),
+    Command(
+        "account list",
+        "Show the accounts.",
+        _account_list,
+        (_OF_DOMAIN,),
+        "account list example.org",
+        who="viewer",
+    ),
+    Command(
+        "account show",
+        "Show one account, and where its mail is.",
+        _account_show,
+        (_ADDRESS,),
+        "account show anna@example.org",
+        who="viewer",
+    ),
     Command(
         "account passwd",
         "Give an account a new password. The old one ends at once.",
         _account_passwd,
         (_ADDRESS, _PASSWORD),
         "account passwd anna@example.org",
+        first="account show",
     ),
     Command(
         "account remove",
@@ -149,6 +186,6 @@ COMMANDS = (
         ),
         "alias add sales@example.org anna@example.org bob@elsewhere.example",
     ),
-    Command("alias list", "Show the aliases.", _alias_list, (_OF_DOMAIN,), "alias list"),
+    Command("alias list", "Show the aliases.", _alias_list, (_OF_DOMAIN,), "alias list", who="viewer"),
     Command("alias remove", "Remove an alias.", _alias_remove, (_ADDRESS,), "alias remove sales@example.org"),
 )

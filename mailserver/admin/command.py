@@ -69,12 +69,19 @@ class Argument:
         raise ControlError(f"{self.name} must be of type {self.kind.__name__}, not {type(value).__name__}")
 
 
+def _option(name: str) -> str:
+    return "--all" if name == "all" else name.upper().replace("_", "-")
+
+
 Handler = Callable[..., Awaitable[Any] | AsyncIterator[Any]]
 
 
 @dataclass(frozen=True)
 class Command:
-    """One command. ``name`` is one word, or a noun and a verb (``account add``)."""
+    """One command. ``name`` is one word, or a noun and a verb (``account add``). ``who`` may run it:
+    ``administrator``, or ``viewer`` for everybody who may look (`mailserver.admin.console`); who reaches the
+    control socket is an administrator. The command line runs ``first``, with the same arguments, before it asks
+    for a password. Exactly one of the arguments ``one_of`` is given."""
 
     name: str
     summary: str
@@ -83,9 +90,19 @@ class Command:
     example: str = ""
     place: Place = Place.EITHER
     who: str = "administrator"
+    first: str = ""
+    one_of: tuple[str, ...] = ()
+
+    def lacking(self, given: Mapping[str, Any]) -> str:
+        """What is wrong where not exactly one of ``one_of`` is given; else ""."""
+        if not self.one_of or sum(bool(given.get(name)) for name in self.one_of) == 1:
+            return ""
+        return f"{self.name} needs one of the two: {' or '.join(map(_option, self.one_of))}"
 
     def accept(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """All arguments by name, checked, with defaults filled in. Raises ControlError."""
+        if lacking := self.lacking(given):
+            raise ControlError(lacking)
         known = {argument.name for argument in self.arguments if not argument.local}
         if unknown := sorted(set(given) - known):
             raise ControlError(f"{self.name} has no argument {unknown[0]}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from mailserver.admin import accountcommands, queuecommands, servercommands
+from mailserver.admin import accountcommands, certificatecommands, plugincommands, queuecommands, servercommands
 from mailserver.admin.command import Command, ControlError, Place
 from mailserver.admin.world import Files, World
 
@@ -18,6 +18,8 @@ COMMANDS: tuple[Command, ...] = (
     *servercommands.COMMANDS,
     *accountcommands.COMMANDS,
     *queuecommands.COMMANDS,
+    *certificatecommands.COMMANDS,
+    *plugincommands.COMMANDS,
 )
 _BY_NAME = {command.name: command for command in COMMANDS}
 

@@ -8,6 +8,7 @@ names what is wrong with the files that the settings name. Each raises MailServe
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +20,12 @@ from mailserver.accounts.names import domain_of, own_address_of
 from mailserver.accounts.passwords import hash_password
 from mailserver.accounts.store import AccountStore
 from mailserver.admin.command import ControlError
+from mailserver.admin.socketplace import user_name
 from mailserver.interfaces import IClock
 from mailserver.net.tls import CertificateProblem, ClientContexts, self_signed
 from mailserver.settings.model import Settings
+from mailserver.settings.partial import readable
+from mailserver.settings.plugin import OptionTypes
 from mailserver.settings.read import decode, read
 from mailserver.settings.reference import first_settings
 from mailserver.smtp.address import Mailbox
@@ -29,6 +33,8 @@ from mailserver.threads import inline
 
 SETTINGS = "mailserver.toml"
 ACCOUNTS = "accounts.db"
+# Of new passwords, in characters.
+SHORTEST = 8
 _DIRECTORIES = ("certificates", "spool", "maildirs", "run", "log")
 
 
@@ -48,33 +54,69 @@ class First:
         mailbox = own_address_of(self.account if "@" in self.account else f"{self.account}@{domain}")
         if mailbox.domain != domain:
             raise ControlError(f"the first account {mailbox} is not in the domain {domain}; name one that is")
+        check_receivable(str(mailbox))
         return mailbox
 
 
-def load(directory: Path, file: Path | None = None) -> Settings:
-    """The settings of the instance in `directory` (or from `file`). Raises SettingsError or ControlError."""
+def check_receivable(address: str) -> None:
+    """Refuse an address that nobody could send to. Raises ControlError."""
+    if not address.rpartition("@")[0].isascii():
+        raise ControlError(
+            f"{address} could get no mail: this server does not offer SMTPUTF8, which a name outside ASCII needs;"
+            " choose another name"
+        )
+
+
+def check_length(password: str) -> None:
+    """Refuse a new password that is guessed too soon. Raises ControlError."""
+    if len(password) < SHORTEST:
+        raise ControlError(f"the password has {len(password)} characters; take at least {SHORTEST}, or --generate")
+
+
+def load(directory: Path, file: Path | None = None, option_types: OptionTypes | None = None) -> Settings:
+    """The settings of the instance in `directory` (or from `file`), for `option_types` see
+    `mailserver.settings.read.read`. Raises SettingsError or ControlError."""
     path = file or directory / SETTINGS
     try:
         octets = path.read_bytes()
     except FileNotFoundError:
         raise ControlError(
-            f"there is no instance in {directory} ({path.name} is missing); make one with `mailserverctl init`, or"
-            " name another with --instance DIR"
+            f"there is no instance in {directory.absolute()} ({path.name} is missing); make one with"
+            f" `mailserverctl --instance {shlex.quote(str(directory))} init --domain example.org --account anna`,"
+            " or name another with --instance DIR"
         ) from None
+    except PermissionError:
+        raise ControlError(_closed(directory)) from None
     except OSError as error:
         raise ControlError(f"{path} cannot be read: {error.strerror}") from None
-    return read(decode(octets, str(path)), str(path), directory.absolute())
+    return read(decode(octets, str(path)), str(path), directory.absolute(), option_types)
 
 
-def check(settings: Settings) -> dict[str, Any]:
-    """A reply that says what was found right. Raises ControlError with all that is wrong."""
+def _closed(directory: Path) -> str:
+    """Of an instance that this user may not look into: whose it is."""
+    for place in (directory / SETTINGS, directory, *directory.absolute().parents):
+        try:
+            owner = place.stat().st_uid
+        except OSError:
+            continue
+        if owner != os.geteuid():
+            who = user_name(owner)
+            return f"{directory} belongs to the user {who}; run this command as that user (sudo -u {who} …)"
+        break
+    return f"{directory / SETTINGS} is closed to its own user; run: chmod -R u+rwX {directory}"
+
+
+def check(settings: Settings, clock: IClock) -> dict[str, Any]:
+    """A reply that says what was found right, with warnings. Raises ControlError with all that is wrong."""
     if wrong := list(problems(settings)):
         raise ControlError("\n".join(wrong))
+    warned = preflight.warnings(settings, clock.wall())
     listeners = [listener for listener in settings.listeners if listener.enabled]
     where = ", ".join(f"{listener.name} on {' '.join(listener.listen)}" for listener in listeners)
     return {
         "host name": settings.host_name,
         "outgoing": settings.relay.outgoing,
+        "warnings": [{"warning": sentence} for sentence in warned],
         "said": f"the settings are right ({where or 'no listener is enabled'})",
     }
 
@@ -94,9 +136,20 @@ def problems(settings: Settings) -> Iterator[str]:
         yield f"relay.smart_host_password_file: {password_file} cannot be read; make it, or say where it is"
 
 
+def problems_beside(directory: Path) -> list[str]:
+    """What is wrong with files and ports, as far as settings that have mistakes can be read."""
+    try:
+        text = (directory / SETTINGS).read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError):
+        return []
+    settings = readable(text, directory.absolute())
+    return [] if settings is None else list(problems(settings))
+
+
 async def create(directory: Path, first: First, clock: IClock) -> dict[str, Any]:
     """Make the instance `directory`. Raises MailServerError; then nothing is left of the attempt."""
     mailbox = first.mailbox
+    check_length(first.password)
     host_name = first.host_name or f"mail.{mailbox.domain}"
     text = first_settings(host_name)
     settings = read(text, SETTINGS, directory.absolute())
@@ -144,11 +197,16 @@ def _claim(directory: Path) -> bool:
             directory.mkdir(mode=0o700, parents=True)
             return True
         if any(directory.iterdir()):
-            raise ControlError(f"{directory} exists and is not empty; nothing was changed. Name another directory")
+            raise ControlError(_taken(directory))
         directory.chmod(0o700)
     except OSError as error:
         raise ControlError(f"the instance {directory} cannot be made: {error.strerror}") from error
     return False
+
+
+def _taken(directory: Path) -> str:
+    what = "is an instance already" if (directory / SETTINGS).exists() else "exists and is not empty"
+    return f"{directory} {what}; nothing was changed. For a new instance name another directory: --instance DIR"
 
 
 def _undo(directory: Path, made: bool) -> None:

@@ -28,8 +28,10 @@ exit status: 0 done, 1 refused or failed (one sentence says why), 2 the command 
 _NOUNS = {
     "account": "accounts: who has a Maildir here, and may log in",
     "alias": "aliases: addresses that stand for others",
+    "certificate": "what clients know this server by",
     "config": "the settings file",
     "domain": "the domains whose mail is taken",
+    "plugin": "parts of the server from other packages",
     "queue": "mail that waits",
 }
 
@@ -37,15 +39,18 @@ _NOUNS = {
 def build(commands: Iterable[Command]) -> argparse.ArgumentParser:
     """A parser whose result has ``command`` (the declaration), ``instance``, ``json`` and the arguments."""
     shared = _shared()
+    commands = tuple(commands)
     root = argparse.ArgumentParser(
         PROGRAM,
         description=_ABOUT,
-        epilog=_FIRST_STEPS,
+        epilog=f"every command (with --help it shows its arguments and an example):\n{_every(commands)}\n"
+        + _FIRST_STEPS,
         formatter_class=_RAW,
         parents=[shared],
         allow_abbrev=False,
     )
-    verbs = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    root.add_argument("--version", action=_Version, nargs=0, help="show the version, and end")
+    verbs = root.add_subparsers(title="kinds of commands", metavar="COMMAND", required=True)
     nouns = {}
     for command in commands:
         noun, _, verb = command.name.partition(" ")
@@ -56,13 +61,37 @@ def build(commands: Iterable[Command]) -> argparse.ArgumentParser:
     return root
 
 
+def _every(commands: Iterable[Command]) -> str:
+    return "".join(f"  {command.name:18} {command.summary}\n" for command in commands)
+
+
+class _Version(argparse.Action):
+    """Looked up only when it is asked for: that takes longer than most commands."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+        try:
+            found = version("mailserver")
+        except PackageNotFoundError:
+            found = "of a checkout that is not installed"
+        print(PROGRAM, found)
+        parser.exit()
+
+
 def _shared() -> argparse.ArgumentParser:
     """What may stand before the command and behind it."""
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
         "--instance", metavar="DIR", default=argparse.SUPPRESS, help="the instance directory (default ./instance)"
     )
-    shared.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="answer in JSON")
+    shared.add_argument(
+        "--json",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="answer in JSON, in one line: an array from `list` commands (`queue list`: an object, with the array"
+        " recipients), else an object; an error is an object on standard error",
+    )
     return shared
 
 

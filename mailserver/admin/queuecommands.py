@@ -9,10 +9,14 @@ from mailserver.admin.command import Argument, Command, ControlError
 from mailserver.admin.tables import moment
 from mailserver.admin.world import World
 from mailserver.message.claim import Change, Settlement
+from mailserver.message.prepared import LENGTH, milliseconds_of
 from mailserver.message.state import State
+from mailserver.queue.router import HOLD_REASON
 from mailserver.spool.contract import Page, Query, QueuedMessage, QueuedRecipient
 
 LIST = 100
+# A search by destination looks at so many pages, and then says where to go on.
+_PAGES = 100
 MOST = 10_000
 
 
@@ -24,11 +28,17 @@ def why(queued: QueuedRecipient) -> str:
         said = f"{last.status} {last.text}"
         if last.remote_reply and last.remote_reply not in last.text:
             said += f" ({last.remote_mta or 'the other host'} said: {last.remote_reply})"
+    if _on_hold(queued):
+        return f'held: {said}; it goes out when the server is started with outgoing = "on" in [relay]'
     if queued.state is State.HELD:
         return f"held: {said or 'by an administrator'}; `queue retry` lets it go once that is over"
     if queued.state is State.ACTIVE:
         return "being tried now" + (f"; before: {said}" if said else "")
     return said or "waits for its first attempt"
+
+
+def _on_hold(queued: QueuedRecipient) -> bool:
+    return queued.state is State.HELD and queued.last is not None and queued.last.text == HOLD_REASON
 
 
 def row(message: QueuedMessage, queued: QueuedRecipient) -> dict[str, Any]:
@@ -49,24 +59,49 @@ def row(message: QueuedMessage, queued: QueuedRecipient) -> dict[str, Any]:
 async def _list(world: World, state: str | None, destination: str | None, after: str | None, limit: int) -> Any:
     if not 1 <= limit <= MOST:
         raise ControlError(f"limit is a number from 1 to {MOST}")
-    query = Query("", _state(state), destination or "", after or "", limit)
-    page = await _page(world, query)
-    rows = [
-        row(message, queued) for message in page.messages for queued in message.recipients if _waits(queued, query)
-    ]
-    reply: dict[str, Any] = {"recipients": rows, "after": page.after}
-    if page.after:
-        reply["said"] = f"more follow: queue list --after {page.after}"
+    if destination == "":
+        raise ControlError("the destination is empty; name a domain or a host, as in far.example")
+    wanted, place = _state(state), (destination or "").lower()
+    rows: list[dict[str, Any]] = []
+    found, looked, after_now = 0, 0, after or ""
+    while True:
+        page = await _page(world, Query(None, wanted, "", after_now, limit - found))
+        for message in page.messages:
+            its = [row(message, queued) for queued in message.recipients if _meant(queued, wanted, place)]
+            found += bool(its)
+            rows += its
+        looked, after_now = looked + 1, page.after
+        if not after_now or found >= limit or not place or looked >= _PAGES:
+            break
+    reply: dict[str, Any] = {"recipients": rows, "after": after_now}
+    if after_now:
+        reply["said"] = f"more follow: {_again(state, destination, limit, after_now)}"
     elif not rows:
-        reply["said"] = "nothing more is in the queue" if after or state or destination else "the queue is empty"
+        reply["said"] = _nothing(state, destination, after)
     return reply
 
 
-def _waits(queued: QueuedRecipient, query: Query) -> bool:
+def _again(state: str | None, destination: str | None, limit: int, after: str) -> str:
+    options = {"state": state, "destination": destination, "limit": limit if limit != LIST else None}
+    given = "".join(f" --{name} {value}" for name, value in options.items() if value is not None)
+    return f"queue list{given} --after {after}"
+
+
+def _nothing(state: str | None, destination: str | None, after: str | None) -> str:
+    if after:
+        return "nothing more is in the queue"
+    if not state and not destination:
+        return "the queue is empty"
+    of_state, to = (f" is {state}" if state else "", f" for {destination}" if destination else "")
+    return f"nothing in the queue{of_state}{to}" if of_state else f"nothing in the queue is{to}"
+
+
+def _meant(queued: QueuedRecipient, state: State | None, place: str) -> bool:
     """Of a message that is listed for one of its recipients, only those that are meant."""
-    if queued.state.final or (query.destination and queued.destination != query.destination):
+    if queued.state.final or state not in (None, queued.state):
         return False
-    return query.state in (None, queued.state)
+    domain = queued.recipient.mailbox.domain
+    return not place or (domain is not None and domain.name == place) or place in queued.destination.lower()
 
 
 def _state(name: str | None) -> State | None:
@@ -85,6 +120,13 @@ async def _page(world: World, query: Query) -> Page:
 
 
 async def _message(world: World, queue_id: str) -> QueuedMessage:
+    """The one message. What is no whole queue id finds none, for a command must not guess which is meant."""
+    try:
+        milliseconds_of(queue_id)
+    except ValueError:
+        raise ControlError(
+            f"{queue_id!r} is no queue id: it has {LENGTH} characters, as `queue list` shows it"
+        ) from None
     page = await _page(world, Query(queue_id, limit=1))
     if not page.messages:
         raise ControlError(
@@ -104,6 +146,7 @@ async def _show(world: World, queue_id: str) -> dict[str, Any]:
         "account": envelope.identity or "",
         "listener": envelope.listener,
         "client": envelope.client_address,
+        "helo": envelope.helo,
         "envelope id": envelope.envid or "",
         "recipients": [
             {
@@ -120,11 +163,14 @@ async def _show(world: World, queue_id: str) -> dict[str, Any]:
 
 
 async def _retry(world: World, queue_ids: list[str] | None, all: bool) -> dict[str, Any]:
-    if bool(queue_ids) == all:
-        raise ControlError("name the messages to retry, or say --all")
     now = world.clock.wall()
+    kept = 0
 
     def retried(queued: QueuedRecipient) -> Change | None:
+        nonlocal kept
+        if _stays(world, queued):
+            kept += 1
+            return None
         if queued.state in (State.QUEUED, State.DEFERRED, State.HELD):
             return Change(queued.recipient.number, State.QUEUED, queued.last, now)
         return None
@@ -133,10 +179,21 @@ async def _retry(world: World, queue_ids: list[str] | None, all: bool) -> dict[s
         count = await _settle_all(world, retried)
     else:
         count = await _settle(world, [await _message(world, each) for each in queue_ids or ()], retried)
-    if world.queue is None:
-        return {"recipients": count, "said": f"{_recipients(count)} will be tried when the server starts"}
-    world.queue.kick()
-    return {"recipients": count, "said": f"{_recipients(count)} will be tried now"}
+    when = "when the server starts" if world.queue is None else "now"
+    if world.queue is not None:
+        world.queue.kick()
+    if not kept:
+        return {"recipients": count, "said": f"{_recipients(count)} will be tried {when}"}
+    said = f"{_recipients(count)} will be tried {when}; " if count else ""
+    stays = f'{_recipients(kept)} still on hold until the server is started with outgoing = "on" in [relay]'
+    return {"recipients": count, "on hold": kept, "said": said + stays}
+
+
+def _stays(world: World, queued: QueuedRecipient) -> bool:
+    """Would it only be held again?"""
+    domain = queued.recipient.mailbox.domain
+    routed = domain is not None and world.settings.route_for(domain) is not None
+    return _on_hold(queued) and world.settings.relay.outgoing == "hold" and not routed
 
 
 async def _remove(world: World, queue_ids: list[str], recipient: str | None) -> dict[str, Any]:
@@ -149,7 +206,8 @@ async def _remove(world: World, queue_ids: list[str], recipient: str | None) -> 
 
     count = await _settle(world, messages, removed)
     if not count:
-        raise ControlError(f"no such recipient waits there: {recipient or 'all are final'}; nothing was removed")
+        who = "all are final" if recipient is None else recipient or "the name is empty"
+        raise ControlError(f"no such recipient waits there: {who}; nothing was removed")
     return {"recipients": count, "said": f"removed {_recipients(count)}; no report goes to the sender"}
 
 
@@ -191,13 +249,21 @@ COMMANDS = (
         _list,
         (
             Argument("state", "only these: queued, active, deferred or held"),
-            Argument("destination", "only what goes there"),
+            Argument("destination", "only what is for this domain, or goes to a host with this in its name"),
             Argument("after", "go on where an earlier listing ended"),
             Argument("limit", f"at most so many messages (by default {LIST})", int, default=LIST),
         ),
         "queue list --state deferred",
+        who="viewer",
     ),
-    Command("queue show", "Show all about one message.", _show, (_ID,), "queue show 0683mw5z8r1p2q3s4t5v6w7"),
+    Command(
+        "queue show",
+        "Show all about one message.",
+        _show,
+        (_ID,),
+        "queue show 0683mw5z8r1p2q3s4t5v6w7",
+        who="viewer",
+    ),
     Command(
         "queue retry",
         "Try messages now, held ones too.",
@@ -207,6 +273,7 @@ COMMANDS = (
             Argument("all", "every message in the queue", bool, default=False),
         ),
         "queue retry --all",
+        one_of=("queue_ids", "all"),
     ),
     Command(
         "queue remove",

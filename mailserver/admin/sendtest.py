@@ -37,6 +37,8 @@ _EVERYWHERE = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S
 
 async def send_test(world: World, to: str | None, timeout: float) -> AsyncIterator[dict[str, Any]]:
     """Send, wait, say where it is: a record for each of the three."""
+    if not timeout > 0:
+        raise ControlError("timeout is a number of seconds over 0")
     listener = _mx(world)
     recipient = _recipient(world, to)
     yield {"said": f"sending to {recipient} through {listener}"}

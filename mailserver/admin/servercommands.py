@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 from mailserver.admin import instance, sendtest
-from mailserver.admin.command import GENERATED, Argument, Command, Place
+from mailserver.admin.command import GENERATED, Argument, Command, ControlError, Place
 from mailserver.admin.tables import moment
 from mailserver.admin.world import Files, World
+from mailserver.settings.problem import SettingsError
 
 
 async def _status(world: World) -> dict[str, Any]:
@@ -21,8 +22,8 @@ async def _status(world: World) -> dict[str, Any]:
     return {
         "host name": world.settings.host_name,
         "instance": str(world.settings.instance),
-        "started": moment(world.clock.wall() - running["uptime"]),
-        "uptime": running["uptime"],
+        "started": moment(round(world.clock.wall() - running["uptime"])),
+        "uptime": int(running["uptime"]),
         "new mail": f"refused for now: {blocked}" if blocked else "accepted",
         "outgoing": world.settings.relay.outgoing,
         "attempts under way": running["attempts"],
@@ -42,7 +43,20 @@ async def _status(world: World) -> dict[str, Any]:
 
 
 async def _config_check(files: Files) -> dict[str, Any]:
-    return instance.check(instance.load(files.instance))
+    # Imported here: plugins bring Twisted's part for logins, which no other command needs.
+    from mailserver.plugins import Catalogue  # noqa: PLC0415
+    from mailserver.portals import misplaced  # noqa: PLC0415
+
+    catalogue = Catalogue()
+    try:
+        settings = instance.load(files.instance, option_types=catalogue.options_type)
+        if wrong := misplaced(settings, catalogue):
+            raise SettingsError(wrong)
+    except SettingsError as error:
+        # What the rest of the file names is looked at all the same, so that one more round is enough.
+        more = instance.problems_beside(files.instance)
+        raise ControlError("\n".join([str(error), *more])) from None
+    return instance.check(settings, files.clock)
 
 
 async def _init(files: Files, domain: str, account: str, password: str, host_name: str | None) -> dict[str, Any]:
@@ -59,7 +73,7 @@ COMMANDS = (
             Argument("domain", "the domain whose mail is taken", required=True),
             Argument("account", "its first account: a name, or a whole address", required=True),
             Argument("password", "the account's password", secret=True, required=True, default=GENERATED),
-            Argument("host_name", "the name of this machine in DNS (by default what the system says)"),
+            Argument("host_name", "the name of this machine in DNS (by default mail.DOMAIN)"),
         ),
         "init --domain example.org --account anna --host-name mx.example.org",
         place=Place.FILES,
@@ -71,6 +85,7 @@ COMMANDS = (
         (Argument("wait", "wait at most so many seconds until the server answers", float, local=True),),
         "status --wait 10",
         place=Place.SERVER,
+        who="viewer",
     ),
     Command(
         "send-test",

@@ -5,9 +5,9 @@ One JSON object a line, at most 1 MiB. Request: ``{"command": NAME, "arguments":
 Requests of a connection are answered one after the other, in order; what is begun is finished, also when the
 client has gone.
 
-The socket is 0600 in a directory of 0700, and the peer's user id (SO_PEERCRED) must be root's or this
-process's. Whoever opens it holds the lock of the instance, so a socket that is there already is a dead
-server's, and is replaced.
+The socket is 0600 in a directory that is closed to others (`mailserver.admin.socketplace`), and the peer's user
+id (SO_PEERCRED) must be root's or this process's. Whoever opens it holds the lock of the instance, so a socket
+that is there already is a dead server's, and is replaced.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from twisted.protocols.basic import LineReceiver
 
 from mailserver.admin.command import ControlError
 from mailserver.admin.control import Control
+from mailserver.admin.socketplace import place_problem
 from mailserver.interfaces import MailServerError
 
 MAX_LINE = 1_048_576
@@ -157,7 +158,8 @@ class ControlSocket:
         except (OSError, CannotListenError) as error:
             self._close_directory()
             reason = error.socketError if isinstance(error, CannotListenError) else error
-            raise ControlError(f"the control socket {self.path} cannot be made: {reason.strerror}") from error
+            words = reason.strerror or reason
+            raise ControlError(f"the control socket {self.path} cannot be made: {words}") from error
 
     async def stop(self) -> None:
         """Stop listening, remove the socket, end the connections."""
@@ -180,10 +182,11 @@ class ControlSocket:
 
 
 def _private_directory(path: Path) -> int:
-    """A descriptor of the directory that `path` is in, which is made or closed to others; a dead server's socket
+    """A descriptor of the directory that `path` is in, which is made where it is missing; a dead server's socket
     is removed from it."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.parent.chmod(0o700)
+    if problem := place_problem(path):
+        raise ControlError(problem)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     if path.is_socket():
         path.unlink()
     return os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

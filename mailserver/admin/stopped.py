@@ -7,7 +7,6 @@ raises, and :class:`~mailserver.spool.lock.SpoolBusy` while a server has the ins
 from __future__ import annotations
 
 import os
-import pwd
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -16,8 +15,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.selectreactor import SelectReactor
 from twisted.python.failure import Failure
 
+from mailserver.admin import instance
 from mailserver.admin.command import ControlError
 from mailserver.admin.control import Control
+from mailserver.admin.socketplace import user_name
 from mailserver.admin.world import World
 from mailserver.relay import RelayQueue, build_queue
 from mailserver.settings.model import Settings
@@ -26,6 +27,10 @@ from mailserver.settings.model import Settings
 def run(settings: Settings, name: str, arguments: Mapping[str, Any]) -> list[Any]:
     """Run one command; the reply as the only item, or the records of a stream."""
     _own(settings)
+    if not settings.path(instance.ACCOUNTS).exists():
+        raise ControlError(
+            f"{settings.path(instance.ACCOUNTS)} is missing; restore it from a backup, or name another instance"
+        )
     reactor: Any = SelectReactor()
     ended: list[Any] = []
 
@@ -49,19 +54,24 @@ def _own(settings: Settings) -> None:
     owner = settings.instance.stat().st_uid
     if owner == os.geteuid():
         return
-    try:
-        name = pwd.getpwuid(owner).pw_name
-    except KeyError:
-        name = str(owner)
-    raise ControlError(f"{settings.instance} belongs to the user {name}; run this command as that user")
+    name = user_name(owner)
+    raise ControlError(
+        f"{settings.instance} belongs to the user {name}; run this command as that user (sudo -u {name} …)"
+    )
 
 
 def _opened(settings: Settings, reactor: Any) -> RelayQueue:
     """The instance without queue runs, transports and log: what a command changes is all that happens."""
     quiet = replace(
-        settings, queue=replace(settings.queue, enabled=False), log=replace(settings.log, path=os.devnull)
+        settings,
+        queue=replace(settings.queue, enabled=False),
+        log=replace(settings.log, path=os.devnull),
+        # Nobody connects, and no plugin has a part in what commands do.
+        listeners=(),
+        plugins=(),
     )
-    return build_queue(quiet, reactor=reactor, transports=dict.fromkeys(("local", "smtp")))  # type: ignore[arg-type]  # never called
+    named = {"local", "smtp", settings.accounts.transport, *(route.transport for route in settings.routes)}
+    return build_queue(quiet, reactor=reactor, transports=dict.fromkeys(named))  # type: ignore[arg-type]  # never called
 
 
 async def _session(parts: RelayQueue, name: str, arguments: Mapping[str, Any]) -> list[Any]:

@@ -10,22 +10,40 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+# Facts that are numbers of seconds.
+_SECONDS = frozenset({"uptime"})
 
-def rendered(reply: Any) -> str:
-    """A reply or record as text, without a line end."""
-    if isinstance(reply, dict):
-        return "\n".join(_facts(reply))
-    return "\n".join(_table(reply)) or "none"
+
+def rendered(reply: Any, width: int = 0) -> str:
+    """A reply or record as text, without a line end. With a `width`, the lines of tables end there."""
+    lines = _facts(reply, width) if isinstance(reply, dict) else _table(reply, width)
+    return "\n".join(lines) or ("" if isinstance(reply, dict) else "none")
 
 
 def as_json(reply: Any) -> str:
-    """A reply or record as one line of JSON."""
-    return json.dumps(reply, ensure_ascii=False)
+    """A reply or record as one line of JSON. Its names have no spaces: ``queue_id``."""
+    return json.dumps(_underscored(reply), ensure_ascii=False)
+
+
+def _underscored(reply: Any) -> Any:
+    if isinstance(reply, dict):
+        return {name.replace(" ", "_"): _underscored(value) for name, value in reply.items()}
+    return [_underscored(each) for each in reply] if isinstance(reply, list) else reply
 
 
 def moment(wall: float) -> str:
     """A time for people: UTC, to the second."""
     return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def duration(seconds: float) -> str:
+    """How long something takes, for people: the two largest units."""
+    left, parts = int(seconds), list[str]()
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        count, left = divmod(left, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
 
 
 def printable(value: Any) -> str:
@@ -42,21 +60,24 @@ def printable(value: Any) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def _facts(reply: dict[str, Any]) -> Iterator[str]:
+def _facts(reply: dict[str, Any], width: int) -> Iterator[str]:
     """Facts and tables; with a sentence for people, the tables and that. What is empty is left out."""
     tables = {name: value for name, value in reply.items() if _is_table(value)}
-    facts = {name: _fact(value) for name, value in reply.items() if name not in tables and "said" not in reply}
-    width = max(map(len, facts), default=0)
-    yield from (f"{name:{width}}  {value}" for name, value in facts.items() if value)
+    plain = {} if "said" in reply else reply
+    facts = {name: _fact(name, value) for name, value in plain.items() if name not in tables}
+    column = max(map(len, facts), default=0)
+    yield from (f"{name:{column}}  {value}" for name, value in facts.items() if value)
     for name, rows in tables.items():
         if any(facts.values()):
             yield f"{name}:"
-        yield from _table(rows)
+        yield from _table(rows, width)
     if "said" in reply:
         yield printable(reply["said"])
 
 
-def _fact(value: Any) -> str:
+def _fact(name: str, value: Any) -> str:
+    if name in _SECONDS:
+        return duration(value)
     return printable([f"{k} {v}" for k, v in value.items()] if isinstance(value, dict) else value)
 
 
@@ -64,11 +85,12 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(each, dict) for each in value)
 
 
-def _table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _table(rows: Sequence[dict[str, Any]], width: int = 0) -> Iterator[str]:
     if not rows:
         return
     names = list(rows[0])
     lines = [names, *([printable(row.get(name)) for name in names] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(names))]
     for line in lines:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        text = "  ".join(cell.ljust(column) for cell, column in zip(line, widths, strict=True)).rstrip()
+        yield f"{text[: width - 1]}…" if 0 < width < len(text) else text

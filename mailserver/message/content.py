@@ -81,6 +81,10 @@ class Content:
         """The whole content in memory: for applications and tests, not for large mail."""
         return b"".join(self.chunks(crlf))
 
+    def ascii(self) -> bool:
+        """Whether no octet is above 127, whatever was declared. Blocking where :meth:`pieces` is."""
+        return all(piece.isascii() for piece in self.chunks())
+
     def header(self) -> bytes:
         """The header section of the octets (without ``head``), up to :data:`HEADER_SCAN`, LF line ends.
 

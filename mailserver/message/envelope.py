@@ -64,10 +64,12 @@ class Facts:
     """What intake needs beside the envelope and the content.
 
     ``queue_id`` was made by whoever wrote the trace header, ``arrived`` is wall-clock seconds; ``submitted``
-    asks intake to complete the header (Date, Message-ID: RFC 6409 §8).
+    asks intake to complete the header (Date, Message-ID: RFC 6409 §8). ``fates`` and ``key`` as in `Prepared`.
     """
 
     queue_id: str
     originals: tuple[Original, ...]
     arrived: float
     submitted: bool = False
+    fates: bool = False
+    key: str | None = None

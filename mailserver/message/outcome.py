@@ -11,6 +11,7 @@ from enum import Enum
 
 from mailserver.message.state import State
 from mailserver.smtp.status import Status
+from mailserver.smtp.transaction import Phase
 
 
 class Klass(Enum):
@@ -36,7 +37,8 @@ class Outcome:
 
     ``text`` is for people (one line); ``state`` is what a success means (delivered, relayed, expanded);
     ``remote_mta`` and ``remote_reply`` are the peer's name and its own words, for the DSN; ``uncertain`` is
-    a connection lost after the final dot: the peer may have the message.
+    a connection lost after the final dot: the peer may have the message. ``phase`` is where in an SMTP session it
+    was decided, None where there was none.
     """
 
     klass: Klass
@@ -47,6 +49,12 @@ class Outcome:
     remote_mta: str | None = None
     remote_reply: str | None = None
     uncertain: bool = False
+    phase: Phase | None = None
+
+    @property
+    def about_host(self) -> bool:
+        """True for trouble with one host that says nothing about the message: another one may do better."""
+        return self.klass is not Klass.SUCCESS and self.scope is Scope.HOST and not self.uncertain
 
 
 def delivered(text: str = "delivered") -> Outcome:

@@ -22,7 +22,9 @@ LENGTH = 23
 class Prepared:
     """A complete message: alias expansion, header completion and signing are behind it.
 
-    ``arrived`` is wall-clock seconds; ``content`` is finished (nothing more is written to it).
+    ``arrived`` is wall-clock seconds; ``content`` is finished (nothing more is written to it). ``fates``: the
+    final state of each recipient is to be kept (`mailserver.message.fate`). ``key`` is then its sender's own
+    name for the message: a second one with the same key is not stored.
     """
 
     queue_id: str
@@ -30,6 +32,8 @@ class Prepared:
     recipients: tuple[Recipient, ...]
     content: Content
     arrived: float
+    fates: bool = False
+    key: str | None = None
 
 
 def new_queue_id(wall: float) -> str:

@@ -14,12 +14,13 @@ from mailserver.message.state import State
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which messages to list, by queue id; what is left empty does not narrow.
+    """Which messages to list, by queue id; what is left at its default does not narrow.
 
-    ``after`` is the ``after`` of the page before; ``state`` and ``destination`` must be met by one recipient.
+    A ``queue_id`` that is not None finds that message or nothing: "" is the id of none. ``after`` is the
+    ``after`` of the page before; ``state`` and ``destination`` must be met by one recipient.
     """
 
-    queue_id: str = ""
+    queue_id: str | None = None
     state: State | None = None
     destination: str = ""
     after: str = ""

@@ -4,6 +4,9 @@
 :class:`ClientSession` then sends one message after another over it. What goes wrong is an
 :class:`~mailserver.message.outcome.Outcome`, never an exception.
 
+Connections are made to an address, to a name (both families at once, RFC 8305) or by anybody's endpoint. When
+a Deferred that waits here is cancelled, the connection is cut.
+
 Opportunistic TLS whose handshake fails is followed by one more connection, in clear: mail that nobody asked to
 protect is not lost to a broken certificate. Content goes out as fast as the peer reads: what is in memory and
 small in one write, everything else piece by piece, files read on the disk pool. Each wait has its time-out
@@ -20,9 +23,9 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import ConnectError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import DNSLookupError, UnknownHostError
 from twisted.internet.protocol import Factory
 
 from mailserver.interfaces import IThreads
@@ -33,6 +36,7 @@ from mailserver.message.route import Attempt
 from mailserver.net.outcomes import outcome_of
 from mailserver.net.tls import CertificateProblem, ClientContexts
 from mailserver.net.wire import Wire
+from mailserver.settings.forms import HostPort
 from mailserver.smtp.client import ClientCore, State
 from mailserver.smtp.plan import Answered, Ended, Ready, SendContent, SessionPlan
 from mailserver.smtp.status import Status
@@ -44,13 +48,20 @@ AT_ONCE = 262_144
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A host (its name, for certificates and reports) at one IP address."""
+    """A host (its name, for certificates and reports) at one IP address; "" leaves finding one to the system.
+
+    ``endpoint``, an IStreamClientEndpoint, makes the connection where the host is known by nothing else."""
 
     host: str
     address: str
     port: int
+    endpoint: Any = None
 
     def __str__(self) -> str:
+        if self.endpoint is not None:
+            return self.host
+        if self.address in ("", self.host):
+            return str(HostPort(self.host, self.port))
         return f"{self.host}[{self.address}]:{self.port}"
 
 
@@ -70,11 +81,32 @@ class ClientSession:
 
     async def send(self, attempt: Attempt) -> dict[Recipient, Outcome]:
         """Send the message of `attempt` to its recipients: one outcome for each."""
+        transaction = transaction_of(attempt)
+        if transaction.body == "8BITMIME" and self.usable and "8BITMIME" not in self._wire.core.offers:
+            try:
+                if await self._ascii(attempt.content):
+                    # Declared, but not so: it needs nothing that this host has not (RFC 6152 §3).
+                    transaction = replace(transaction, body=None)
+            except OSError as error:
+                return dict.fromkeys(attempt.recipients, _unreadable(error))
         if self._wire.ended is not None:
             answer = self._wire.ended.answer or _GONE
             return dict.fromkeys(attempt.recipients, outcome_of(answer, self.peer.host))
         self.sent += 1
-        self._wire.core.start(transaction_of(attempt))
+        try:
+            return await self._transact(attempt, transaction)
+        except CancelledError:
+            self.abort()
+            raise
+
+    async def _ascii(self, content: Content) -> bool:
+        if content.file is None:
+            return content.ascii()
+        answer: bool = await self._threads("disk", content.ascii)
+        return answer
+
+    async def _transact(self, attempt: Attempt, transaction: Transaction) -> dict[Recipient, Outcome]:
+        self._wire.core.start(transaction)
         self._wire.turn()
         event = await self._wire.next()
         broken: Outcome | None = None
@@ -99,10 +131,12 @@ class ClientSession:
                     core.content(piece)
             else:
                 await self._stream(content)
+        except CancelledError:
+            raise
         except Exception as error:
             # Without its end the peer must not take it for a message: the connection is cut.
             self.abort()
-            return transient(f"the content cannot be read: {error}", Status(4, 3, 0), Scope.MESSAGE)
+            return _unreadable(error)
         if core.state is State.CONTENT:
             core.content_end()
             self._wire.turn()
@@ -143,6 +177,10 @@ class ClientSession:
 
 
 _GONE = Answer(Phase.MAIL, None, Status(4, 4, 2), "the session is over")
+
+
+def _unreadable(error: Exception) -> Outcome:
+    return transient(f"the content cannot be read: {error}", Status(4, 3, 0), Scope.MESSAGE)
 
 
 def transaction_of(attempt: Attempt) -> Transaction:
@@ -212,21 +250,38 @@ class Connector:
         try:
             creator = None if plan.tls == "off" else self.contexts.creator(plan.tls, peer.host, ca_file)
         except CertificateProblem as problem:
-            return Answer(Phase.CONNECT, None, Status(4, 7, 5), str(problem))
-        wire = Wire(self.reactor, ClientCore(plan), creator, plan.tls == "verified")
+            return Answer(Phase.TLS, None, Status(4, 7, 5), str(problem))
+        wire = Wire(self.reactor, ClientCore(plan), creator, plan.checks_certificate)
         try:
             await self._endpoint(peer).connect(_WireFactory(wire))
-        except (ConnectError, OSError) as error:
-            return Answer(Phase.CONNECT, None, Status(4, 4, 1), f"cannot connect to {peer}: {error}")
-        event = await wire.next()
+        except CancelledError:
+            raise
+        except Exception as error:  # an endpoint may be anybody's
+            return _no_connection(peer, error)
+        session = ClientSession(wire, peer, self.threads)
+        try:
+            event = await wire.next()
+        except CancelledError:
+            session.abort()
+            raise
         if isinstance(event, Ended):
             # Until it is gone it counts: a destination must not have more connections than its window.
             await wire.closed()
             return event.answer or _GONE
         assert isinstance(event, Ready), event
-        return ClientSession(wire, peer, self.threads)
+        return session
 
     def _endpoint(self, peer: Peer) -> Any:
-        kind = TCP6ClientEndpoint if isinstance(ip_address(peer.address), IPv6Address) else TCP4ClientEndpoint
+        if peer.endpoint is not None:
+            return peer.endpoint
         bind = (self.bind_address, 0) if self.bind_address else None
+        if not peer.address:
+            return HostnameEndpoint(self.reactor, peer.host, peer.port, self.connect_timeout, bind)
+        kind = TCP6ClientEndpoint if isinstance(ip_address(peer.address), IPv6Address) else TCP4ClientEndpoint
         return kind(self.reactor, peer.address, peer.port, self.connect_timeout, bind)
+
+
+def _no_connection(peer: Peer, error: Exception) -> Answer:
+    if isinstance(error, DNSLookupError | UnknownHostError):
+        return Answer(Phase.LOOKUP, None, Status(4, 4, 3), f"the name of {peer} is not found: {error}")
+    return Answer(Phase.CONNECT, None, Status(4, 4, 1), f"cannot connect to {peer}: {error}")

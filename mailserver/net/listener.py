@@ -6,6 +6,9 @@ may need root) and accepting are two steps; the caller listens and hands them to
 the system, at start, and every address of a name is bound. ``*`` is every address of the machine, in two
 sockets, one for each family: one socket for both would show IPv4 clients as ``::ffff:192.0.2.1``.
 
+:func:`accept` does all of it for one listener. A reactor that adopts no sockets, such as the one in memory of the
+test kit, is asked to listen itself.
+
 What fails leaves as :class:`BindProblem`, one sentence that says what to do.
 
 When the process runs out of descriptors, accepting is Twisted's business and needs nothing here: it keeps one
@@ -19,9 +22,13 @@ import errno
 import os
 import socket
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from mailserver.interfaces import MailServerError
 from mailserver.settings.forms import HostPort
+
+# Connections that wait to be accepted.
+BACKLOG = 511
 
 
 class BindProblem(MailServerError):
@@ -47,6 +54,25 @@ def bind(address: HostPort, setting: str = "listen") -> list[socket.socket]:
             each.close()
         raise
     return bound
+
+
+def accept(reactor: Any, addresses: Iterable[HostPort], setting: str, factory: Any) -> list[Any]:
+    """Listen on all `addresses` with `factory`; answers the ports. Raises BindProblem before any of them takes
+    a connection."""
+    if not hasattr(reactor, "adoptStreamPort"):
+        return [reactor.listenTCP(each.port, factory, BACKLOG, each.host) for each in addresses]
+    bound: list[socket.socket] = []
+    ports = []
+    try:
+        for address in addresses:
+            bound += bind(address, setting)
+        for one in bound:
+            one.listen(BACKLOG)
+            ports.append(reactor.adoptStreamPort(one.fileno(), one.family, factory))
+    finally:
+        for one in bound:
+            one.close()
+    return ports
 
 
 def _places(address: HostPort, setting: str) -> Sequence[tuple[socket.AddressFamily, tuple[str, int]]]:

@@ -10,7 +10,9 @@ what decided                              class       scope      status
 anything to AUTH but success              transient   host       4.7.8
 421, whenever it comes                    transient   host       the peer's, or 4.0.0
 no reply: lost, silent, no SMTP           transient   host       4.4.2, 4.5.0
+TLS is required and not offered           transient   host       4.7.4
 TLS is required and not to be had         transient   host       4.7.5
+we kept the login back                    transient   host       4.7.0
 we did not even ask (needs SMTPUTF8, …)   permanent   message    5.6.7, 5.6.3, 5.3.4
 ========================================  ==========  =========  ================================
 
@@ -43,22 +45,24 @@ def outcome_of(answer: Answer, host: str) -> Outcome:
     if answer.reply is None:
         return _own(answer, host)
     reply, words = answer.reply, words_of(answer.reply)
-    if answer.phase is Phase.FINAL and reply.code < 300:
+    phase = answer.phase
+    if phase is Phase.FINAL and reply.code < 300:
         status = reply.status or Status(2, 0, 0)
         text = f"{host} took it: {words}"
-        return Outcome(Klass.SUCCESS, Scope.RECIPIENT, status, text, State.RELAYED, host, words)
-    klass = _klass(answer.phase, reply)
-    scope = Scope.HOST if reply.code == 421 else _SCOPE.get(answer.phase, Scope.HOST)
+        return Outcome(Klass.SUCCESS, Scope.RECIPIENT, status, text, State.RELAYED, host, words, phase=phase)
+    klass = _klass(phase, reply)
+    scope = Scope.HOST if reply.code == 421 else _SCOPE.get(phase, Scope.HOST)
     state = State.FAILED if klass is Klass.PERMANENT else State.DEFERRED
-    text = f"{host} said to {answer.phase.value}: {words}"
-    return Outcome(klass, scope, _status(answer.phase, klass, reply), text, state, host, words)
+    text = f"{host} said to {phase.value}: {words}"
+    return Outcome(klass, scope, _status(phase, klass, reply), text, state, host, words, phase=phase)
 
 
 def _own(answer: Answer, host: str) -> Outcome:
     permanent = answer.status.klass == 5
     klass, scope = (Klass.PERMANENT, Scope.MESSAGE) if permanent else (Klass.TRANSIENT, Scope.HOST)
     state = State.FAILED if permanent else State.DEFERRED
-    return Outcome(klass, scope, answer.status, f"{host}: {answer.text}", state, host, None, answer.uncertain)
+    text = f"{host}: {answer.text}"
+    return Outcome(klass, scope, answer.status, text, state, host, None, answer.uncertain, answer.phase)
 
 
 def _klass(phase: Phase, reply: Reply) -> Klass:

@@ -1,7 +1,8 @@
 """The SMTP server's shell on Twisted: sockets, deadlines, TLS and waiting, around a core that has none of it.
 
 :class:`ServerProtocol` feeds what comes in to a :class:`~mailserver.smtp.server.ServerCore`, hands its events to
-a handler, gives the answers back, and writes once per turn, however many commands were pipelined.
+a handler, gives the answers back, and writes once per turn, however many commands were pipelined; a turn is a
+hundred of them at most, then the other connections have theirs.
 
 It guarantees to the handler: one event at a time; ``lost`` exactly once, and no event after it; a pending
 awaitable is cancelled when the connection is lost, except for the end of a content, which runs to its end,
@@ -36,6 +37,10 @@ from mailserver.smtp.server import ServerCore
 
 # Input held while nothing may be parsed; over it the socket is not read.
 MAX_BUFFERED = 65_536
+# Lines of one connection in one turn of the reactor: a socket's buffer holds thousands, and others wait.
+LINES_A_TURN = 100
+# Octets of replies that are held; over it they are written within the turn, so that back-pressure is seen.
+MAX_UNSENT = 16_384
 
 Answer = Reply | Sequence[Reply] | None
 
@@ -94,6 +99,7 @@ class ServerProtocol(Protocol):
         self._ending = False
         self._hang_up: Reply | None = None
         self._deadline = inf
+        self._next_turn: Any = None
 
     @property
     def _asked(self) -> str:
@@ -157,6 +163,9 @@ class ServerProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
+        if self._next_turn is not None:
+            self._next_turn.cancel()
+            self._next_turn = None
         waiting = self._waiting
         if waiting is not None and not isinstance(self._waiting_event, events.ContentEnds):
             waiting.cancel()
@@ -176,10 +185,15 @@ class ServerProtocol(Protocol):
     # The turn.
 
     def _pump(self, progress: bool = False) -> None:
-        """Work on all there is to work on, then write once."""
+        """Work on what there is to work on, as far as the turn allows, then write once."""
         if self._pumping or self._lost:
             return
+        if self._next_turn is not None:
+            # This connection had its turn. What came meanwhile is worked on in the next one.
+            self._balance()
+            return
         self._pumping = True
+        self.core.lines_left = LINES_A_TURN
         try:
             progress = self._drain() or progress
         except Exception as error:
@@ -195,13 +209,33 @@ class ServerProtocol(Protocol):
                 core.hang_up(self._hang_up)
             event = core.next_event()
             if event is None:
-                if core.state is not states.TLS:
+                if core.state is states.TLS:
+                    self._start_tls()
+                elif not self._goes_on():
                     break
-                self._start_tls()
             else:
                 self._hand_over(event)
+                if core.unsent > MAX_UNSENT:
+                    self._surroundings.send(self.transport, core.data_to_send())
             progress = True
         return progress
+
+    def _goes_on(self) -> bool:
+        """Whether there is more for this turn. If only its bound ended it, the reactor's next one goes on."""
+        core = self.core
+        if core.lines_left > 0 or core.state is states.CLOSED:
+            return False
+        reactor = getattr(self.transport, "reactor", None)
+        if reactor is not None:
+            self._next_turn = reactor.callLater(0, self._turn)
+            return False
+        # A transport in memory: there is nobody else to have a turn.
+        core.lines_left = LINES_A_TURN
+        return True
+
+    def _turn(self) -> None:
+        self._next_turn = None
+        self._pump(progress=True)
 
     def _flush(self, progress: bool) -> None:
         if self._lost:
@@ -225,7 +259,8 @@ class ServerProtocol(Protocol):
 
     def _balance(self) -> None:
         """Read from the socket only as far as we get on with it."""
-        too_much = (self._waiting is not None or self._unread) and self.core.buffered > MAX_BUFFERED
+        waits = self._waiting is not None or self._unread or self._next_turn is not None
+        too_much = waits and self.core.buffered > MAX_BUFFERED
         if too_much is not self._paused and not self._lost:
             self._paused = too_much
             if too_much:

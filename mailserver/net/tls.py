@@ -1,9 +1,11 @@
 """TLS: contexts for listeners and for outgoing connections, and a certificate to begin with.
 
 :func:`server_context` reads a certificate chain and its key for a listener. :class:`ClientContexts` makes what
-an outgoing connection starts TLS with: ``opportunistic`` encrypts to whoever answers, ``verified`` demands a
-chain to a known authority and the name of the host in the certificate (RFC 6125, by service_identity, as
-Twisted's own client does). :func:`self_signed` makes the certificate of a new instance.
+an outgoing connection starts TLS with: ``opportunistic`` encrypts to whoever answers, ``verified`` (and
+``offered``) demands a chain to a known authority and the name of the host in the certificate (RFC 6125, by
+service_identity, as Twisted's own client does). With ``pinned`` the certificate itself is known beforehand:
+:func:`parse_pin` reads its fingerprint, :func:`pin_problem` compares. :func:`self_signed` makes the certificate of
+a new instance.
 
 TLS 1.2 is the least that is spoken. Server contexts give session tickets, without which no client resumes.
 
@@ -42,6 +44,7 @@ _CLOCK_SKEW = datetime.timedelta(minutes=5)
 _VALIDITY = datetime.timedelta(days=3650)
 # The bound of X.520 for a common name.
 _MAX_COMMON_NAME = 64
+_HEX = frozenset("0123456789abcdef")
 
 
 class CertificateProblem(MailServerError):
@@ -72,6 +75,21 @@ def server_context(chain_file: str | Path, key_file: str | Path) -> ssl.Certific
         )
     except (TypeError, SSL.Error, crypto.Error) as problem:
         raise CertificateProblem(f"the key {key_file} cannot be used for TLS: {problem}") from problem
+
+
+def certificate_doubts(chain_file: str | Path, host_name: str, now: float) -> list[str]:
+    """Why a client that looks would refuse the certificate of a server called `host_name`, at `now` (seconds since
+    1970). Whether its authority is known is the client's affair. Raises CertificateProblem."""
+    leaf = _certificates(chain_file)[0]
+    wall = datetime.datetime.fromtimestamp(now, datetime.UTC)
+    doubts = []
+    if wall > leaf.not_valid_after_utc:
+        doubts.append(f"{chain_file} has expired on {leaf.not_valid_after_utc:%Y-%m-%d}; renew it")
+    elif wall < leaf.not_valid_before_utc:
+        doubts.append(f"{chain_file} is not valid before {leaf.not_valid_before_utc:%Y-%m-%d}; check the clock")
+    if problem := _name_problem(crypto.X509.from_cryptography(leaf), host_name):
+        doubts.append(f"{chain_file} does not name this host: {problem}, and host_name is {host_name}")
+    return doubts
 
 
 def _certificates(file: str | Path) -> list[x509.Certificate]:
@@ -113,27 +131,51 @@ class ClientContexts:
     """Contexts for outgoing connections. The authorities of a file are read once and kept."""
 
     def __init__(self) -> None:
-        self._contexts: dict[tuple[str, str], SSL.Context] = {}
+        self._contexts: dict[tuple[bool, str], SSL.Context] = {}
 
     def creator(self, mode: str, host_name: str, ca_file: str = "") -> IOpenSSLClientConnectionCreator:
         """For one connection to `host_name` (a name or an IP address). Raises CertificateProblem.
 
-        `mode` is ``opportunistic`` or ``verified``; `ca_file` "" means the authorities of the system.
+        `mode` is one of :class:`~mailserver.smtp.plan.SessionPlan`; `ca_file` "" means the authorities of the
+        system. A pin is not looked at here: the certificate is compared once the handshake is done.
         """
-        key = (mode, ca_file if mode == "verified" else "")
+        verified = mode in ("verified", "offered")
+        key = (verified, ca_file if verified else "")
         context = self._contexts.get(key)
         if context is None:
             context = self._contexts[key] = _client_context(*key)
-        return _Creator(context, host_name, mode == "verified")
+        return _Creator(context, host_name, verified)
 
 
-def _client_context(mode: str, ca_file: str) -> SSL.Context:
-    if mode != "verified":
+def _client_context(verified: bool, ca_file: str) -> SSL.Context:
+    if not verified:
         return ssl.CertificateOptions().getContext()
     if not ca_file:
         return ssl.CertificateOptions(trustRoot=ssl.platformTrust()).getContext()
     authorities = [ssl.Certificate(crypto.X509.from_cryptography(each)) for each in _certificates(ca_file)]
     return ssl.CertificateOptions(trustRoot=ssl.trustRootFromCertificates(authorities)).getContext()
+
+
+def parse_pin(text: str) -> str:
+    """The SHA-256 of a certificate in DER, as ``openssl x509 -fingerprint -sha256`` shows it (colons and case do
+    not matter), in the form in which we compare. Raises ValueError."""
+    digits = text.replace(":", "").lower()
+    if len(digits) != 64 or not _HEX.issuperset(digits):
+        raise ValueError(f"{text!r} is no SHA-256 fingerprint of a certificate: 64 hexadecimal digits")
+    return digits
+
+
+def certificate_pin(pem: bytes) -> str:
+    """The pin of the first certificate in `pem`. Raises ValueError."""
+    return x509.load_pem_x509_certificates(pem)[0].fingerprint(hashes.SHA256()).hex()
+
+
+def pin_problem(certificate: crypto.X509 | None, pins: frozenset[str]) -> str:
+    """Why the certificate that a peer showed is none of the pinned ones, naming its pin; "" when it is one."""
+    if certificate is None:
+        return "the host showed no certificate"
+    pin = certificate.to_cryptography().fingerprint(hashes.SHA256()).hex()
+    return "" if pin in pins else f"its SHA-256 is {pin}, which is not pinned"
 
 
 def client_context(mode: str, host_name: str, ca_file: str = "") -> IOpenSSLClientConnectionCreator:

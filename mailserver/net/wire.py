@@ -11,17 +11,18 @@ Nothing is raised; why a connection ended is in words in the core's last answer.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IHandshakeListener, IPushProducer
+from twisted.internet.interfaces import IHandshakeListener, IPushProducer, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.net.tls import CertificateRefused
+from mailserver.net.tls import CertificateRefused, pin_problem
 from mailserver.smtp.client import ClientCore
 from mailserver.smtp.plan import Ended, Event, StartTls
 
@@ -31,7 +32,11 @@ LINGER = 5
 
 @implementer(IHandshakeListener, IPushProducer)
 class Wire(Protocol):
-    """Joins a core and a transport: octets, deadlines, back-pressure, and the events for the session."""
+    """Joins a core and a transport: octets, deadlines, back-pressure, and the events for the session.
+
+    `creator` is what TLS is started with; `verified` says whether it checks the certificate. A transport that has
+    TLS of its own, by the options of whoever made the endpoint, is taken as it is; pins are compared on it, too.
+    """
 
     transport: Any
 
@@ -53,7 +58,14 @@ class Wire(Protocol):
 
     def connectionMade(self) -> None:
         self._connected = True
-        self.transport.setTcpNoDelay(True)
+        # A UNIX socket and other people's transports have no Nagle's algorithm.
+        with suppress(AttributeError, OSError):
+            self.transport.setTcpNoDelay(True)
+        if ISSLTransport.providedBy(self.transport):
+            self.core.tls_begun()
+        elif self.core.plan.implicit_tls:
+            self.transport.startTLS(self._creator)
+            self.core.tls_begun()
         self.turn()
 
     def dataReceived(self, data: bytes) -> None:
@@ -61,7 +73,13 @@ class Wire(Protocol):
         self.turn()
 
     def handshakeCompleted(self) -> None:
-        self.core.tls_established(self._verified)
+        problem = ""
+        if self.core.plan.tls == "pinned":
+            problem = pin_problem(self.transport.getPeerCertificate(), self.core.plan.pins)
+        if problem:
+            self.core.connection_lost(f"the certificate is refused: {problem}")
+        else:
+            self.core.tls_established(self._verified)
         self.turn()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

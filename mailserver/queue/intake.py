@@ -30,12 +30,14 @@ _Asked = Resolution | Awaitable[Resolution]
 
 @implementer(IIntake)
 class Intake:
-    """``host_name`` is written into the Message-ID of messages that come without one."""
+    """``host_name`` is written into the Message-ID of messages that come without one; ``keep_fates``: those of
+    submitted messages are kept, too, not only of those that ask."""
 
-    def __init__(self, spool: ISpool, directory: IDirectory, host_name: str) -> None:
+    def __init__(self, spool: ISpool, directory: IDirectory, host_name: str, keep_fates: bool = False) -> None:
         self._spool = spool
         self._directory = directory
         self._host_name = host_name
+        self._keep_fates = keep_fates
 
     def accept(self, envelope: Envelope, content: Content, facts: Facts) -> Awaitable[str]:
         """Store durably; the answer is the queue id. Raises SpoolFull, SpoolFailed."""
@@ -58,7 +60,7 @@ class Intake:
         resolutions = [self._directory.resolve(original.mailbox) for original in facts.originals]
         recipients = _directly(facts.originals, resolutions)
         if recipients is not None:
-            return Prepared(facts.queue_id, envelope, recipients, content, facts.arrived)
+            return self._prepared(envelope, content, facts, recipients)
         return self._expanded(envelope, content, facts, resolutions)
 
     def _complete(self, content: Content, facts: Facts) -> None:
@@ -78,7 +80,13 @@ class Intake:
             first = asked if isinstance(asked, Resolution) else await asked
             for mailbox in await self._expand(original.mailbox, first):
                 found.setdefault(mailbox, []).append(original)
-        return Prepared(facts.queue_id, envelope, _numbered(found), content, facts.arrived)
+        return self._prepared(envelope, content, facts, _numbered(found))
+
+    def _prepared(
+        self, envelope: Envelope, content: Content, facts: Facts, recipients: tuple[Recipient, ...]
+    ) -> Prepared:
+        fates = facts.fates or (facts.submitted and self._keep_fates)
+        return Prepared(facts.queue_id, envelope, recipients, content, facts.arrived, fates, facts.key)
 
     async def _expand(self, mailbox: Mailbox, resolution: Resolution) -> Iterable[Mailbox]:
         """Where `mailbox` leads. An alias that is too deep, or one too many, stands as it is."""

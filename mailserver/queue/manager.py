@@ -4,6 +4,7 @@ It guarantees that every claim ends in a settlement, and that outcomes, next att
 into one commit. No timer and no task per queued message: due work is found by the spool's index once a
 second, and at once when a place becomes free. What a fresh message finds no place for goes back to the spool
 as due now; what was claimed and finds none waits here, and its destination is closed for claims meanwhile.
+While all places are taken, only what needs none (local mail), or what may need none, is claimed.
 While a settlement cannot be committed no attempt begins (law 4 of the design).
 
 Errors never leave it: a transport that raises, or forgets a recipient, means a transient outcome and a log
@@ -39,6 +40,8 @@ CLAIM = 100
 ROUNDS = 5
 # Octets in memory handed to local transports; over it, what is local goes back to the spool.
 LOCAL_BYTES = 64 * 1024 * 1024
+# What transports that deliver here are asked for, and what was never routed: neither is known to need a place.
+PLACELESS = frozenset({"local", ""})
 # Claimed attempts that may wait in memory for a place.
 WAITING = 200
 
@@ -80,8 +83,10 @@ class QueueManager:
         self._waiting: Waiting[Job] = Waiting(WAITING)
         self._running = 0
         self._local_bytes = 0
+        self._placeless = set(PLACELESS)
         self._looking = False
         self._stopping = False
+        self._left: list[Claim] = []  # came after the stop, in flight
         self._ended: list[Deferred[None]] = []
 
     @property
@@ -97,8 +102,8 @@ class QueueManager:
     def stored(self, claims: Sequence[Claim]) -> None:
         """Fresh messages, just committed, in flight from now on."""
         if self._stopping:
-            return
-        if self.blocked:
+            self._left.extend(claims)
+        elif self.blocked:
             for claim in claims:
                 self._put_off(claim.queue_id, claim.recipients)
             self._settling.flush()
@@ -138,9 +143,12 @@ class QueueManager:
             Deferred.fromCoroutine(self._deliver(job, transport))
         due = self._spool.next_due()
         now = self._parts.clock.wall()  # read second: "due now" must not look like the future
-        if self._windows.full or due is None or due > now:
+        if due is None or due > now:
             return False
-        claims = self._spool.claim(now, CLAIM, self._closed())
+        if self._windows.full:
+            claims = self._spool.claim(now, CLAIM, self._closed(), self._placeless)
+        else:
+            claims = self._spool.claim(now, CLAIM, self._closed())
         self._admit(claims)
         return bool(claims)
 
@@ -168,7 +176,9 @@ class QueueManager:
         for recipient in claim.recipients:
             try:
                 decision: Any = self._parts.router.route(recipient, claim.envelope)
-            except Exception as error:
+            except GeneratorExit:
+                raise
+            except BaseException as error:
                 decision = self._misrouted(claim, error)
             if isinstance(decision, Decision):
                 routed.append((recipient, decision))
@@ -184,10 +194,13 @@ class QueueManager:
                 decision: Any = await answer
                 if not isinstance(decision, Decision):
                     raise TypeError(f"the router answered {decision!r}")
-            except Exception as error:
+            except GeneratorExit:
+                raise
+            except BaseException as error:
                 decision = self._misrouted(claim, error)
             routed.append((recipient, decision))
         if self._stopping:
+            self._left.append(claim)
             return
         if self.blocked:
             self._put_off(claim.queue_id, claim.recipients)
@@ -197,7 +210,7 @@ class QueueManager:
             self._deliver_batches(batches)
         self._settling.flush()
 
-    def _misrouted(self, claim: Claim, error: Exception) -> Outcome:
+    def _misrouted(self, claim: Claim, error: BaseException) -> Outcome:
         self._log.failure("the router failed", error, queue=claim.queue_id)
         return surprise("routing failed")
 
@@ -237,7 +250,13 @@ class QueueManager:
                 batches.setdefault(route.transport, []).append(job)
         elif self._windows.admit(route.destination):
             Deferred.fromCoroutine(self._deliver(job, transport))
-        elif not (job.attempt.again and self._waiting.add(route.destination, job)):
+        else:
+            self._wait(job)
+
+    def _wait(self, job: Job) -> None:
+        route = job.attempt.route
+        self._placeless.discard(route.destination)
+        if not (job.attempt.again and self._waiting.add(route.destination, job)):
             self._put_off(job.attempt.queue_id, job.attempt.recipients, route.destination)
 
     def _put_off(self, queue_id: str, recipients: Sequence[Recipient], destination: str = "") -> None:
@@ -296,7 +315,9 @@ class QueueManager:
             # Nothing may be settled any more; the next process looks what was delivered.
             self._settling.give_up(str(error))
             return {}
-        except Exception as error:
+        except GeneratorExit:
+            raise
+        except BaseException as error:
             name, queue_id = job.attempt.route.transport, job.attempt.queue_id
             self._log.failure(f"the transport {name} failed", error, queue=queue_id)
             return {}
@@ -337,6 +358,13 @@ class QueueManager:
                 await self._settling.drained()
         except Exception as error:
             self._log.failure("held mail could not be released", error)
+
+    def start(self) -> None:
+        """Go on after :meth:`stop`, on the same spool. A new manager needs no start."""
+        self._stopping = False
+        left, self._left = self._left, []
+        self.stored(left)
+        self.kick()
 
     async def stop(self, patience: Callable[[Deferred[None]], Deferred[Any]]) -> None:
         """Start nothing new; wait for attempts under way as long as `patience` lets it (a function that cuts

@@ -7,7 +7,7 @@ does not resolve any more is an outcome, not a route: it fails with a report to 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,12 +27,39 @@ LOCAL = Route("local", "local")
 
 
 @implementer(IRouter)
+class Routers:
+    """Several routers as one: each is asked in its order, until one has an answer that is not None."""
+
+    def __init__(self, routers: Sequence[IRouter]) -> None:
+        self._routers = tuple(routers)
+
+    def route(self, recipient: Recipient, envelope: Envelope) -> Any:
+        """The first answer. What a router raises is for the caller, and makes the recipient wait."""
+        for number, router in enumerate(self._routers):
+            found: Any = router.route(recipient, envelope)
+            if found is not None and not isinstance(found, (Route, Outcome)):
+                return self._later(number, found, recipient, envelope)
+            if found is not None:
+                return found
+        return None
+
+    async def _later(self, number: int, found: Awaitable[Any], recipient: Recipient, envelope: Envelope) -> Any:
+        answer = await found
+        if answer is not None:
+            return answer
+        rest = Routers(self._routers[number + 1 :]).route(recipient, envelope)
+        return rest if rest is None or isinstance(rest, (Route, Outcome)) else await rest
+
+
+@implementer(IRouter)
 class Router:
     """Routes by the settings and the directory it is given."""
 
     def __init__(self, settings: Settings, directory: IDirectory) -> None:
         self._settings = settings
         self._directory = directory
+        transport = settings.accounts.transport
+        self._local = LOCAL if transport == LOCAL.transport else replace(LOCAL, transport=transport)
 
     def route(self, recipient: Recipient, envelope: Envelope) -> Route | Outcome | Awaitable[Route | Outcome]:
         """The route of `recipient`, or the permanent outcome of a local name that nobody has."""
@@ -47,7 +74,8 @@ class Router:
     def _decide(self, resolution: Resolution, mailbox: Mailbox) -> Route | Outcome:
         if resolution.found is Found.ACCOUNT:
             # A transport goes by the name: user+detail has no Maildir of its own.
-            return LOCAL if resolution.mailbox == mailbox else replace(LOCAL, mailbox=resolution.mailbox)
+            local = self._local
+            return local if resolution.mailbox == mailbox else replace(local, mailbox=resolution.mailbox)
         if resolution.found is Found.ELSEWHERE and mailbox.domain is not None:
             return self._outgoing(mailbox.domain)
         if resolution.found is Found.ALIAS:
@@ -59,7 +87,8 @@ class Router:
         relay = self._settings.relay
         static = self._settings.route_for(domain)
         if static is not None:
-            return Route("smtp", bracketed(static.host), TlsPolicy(static.tls, static.ca_file))
+            destination = bracketed(static.host) if static.host else domain.name
+            return Route(static.transport, destination, TlsPolicy(static.tls, static.ca_file))
         hold = HOLD_REASON if relay.outgoing == "hold" else ""
         if relay.smart_host:
             tls = TlsPolicy(relay.smart_host_tls, relay.smart_host_ca_file)

@@ -4,6 +4,10 @@ It provides Twisted's ``IMessageDelivery``, as every avatar of the portal must, 
 (:class:`IIdentified`). A session of ours finds that by adaptation and takes its own, faster path; inside a
 stock ``twisted.mail.smtp`` factory the same object stores into our spool: one message for all recipients of
 a transaction, answered by the commit.
+
+A stock factory lets through what a session of ours refuses: line ends of other kinds within a line, NUL,
+contents and hops without bound. So the delivery itself refuses them. What a stock factory makes of any failure
+at the end of a content is its own affair (550); the exception says what it should be.
 """
 
 from __future__ import annotations
@@ -14,17 +18,21 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.mail.interfaces import IMessageDelivery, IMessageSMTP
-from twisted.mail.smtp import SMTPBadRcpt, SMTPBadSender
+from twisted.mail.smtp import SMTPBadRcpt, SMTPBadSender, SMTPServerError
+from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface, implementer
 
-from mailserver.interfaces import IClock, IIntake
+from mailserver.interfaces import IClock, IIntake, SpoolFailed, SpoolFull
 from mailserver.message.content import Content
 from mailserver.message.envelope import Envelope, Facts, Original
+from mailserver.message.header import hops
 from mailserver.message.identity import Identity
 from mailserver.message.prepared import new_queue_id
 from mailserver.message.trace import Hop, received
+from mailserver.reception import refusals
 from mailserver.reception.policy import Policy
-from mailserver.smtp.address import Mailbox
+from mailserver.smtp import replies
+from mailserver.smtp.address import AddressError, Mailbox
 from mailserver.smtp.reply import Reply
 
 
@@ -36,13 +44,16 @@ class IIdentified(Interface):
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """How a delivery reaches the spool."""
+    """How a delivery reaches the spool, and what it takes: ``max_message_size`` in octets as SIZE counts them
+    (0: no limit), ``max_hops`` Received fields."""
 
     intake: IIntake
     new_content: Callable[[], Content]
     policy: Policy
     clock: IClock
     host_name: str
+    max_message_size: int = 26_214_400
+    max_hops: int = 50
 
 
 @implementer(IMessageDelivery, IIdentified)
@@ -52,13 +63,17 @@ class SpoolDelivery:
     def __init__(self, identity: Identity, store: Store) -> None:
         self.identity = identity
         self._store = store
-        self._helo: tuple[bytes, bytes] = (b"", b"")
+        self._helo: tuple[Any, Any] = (b"", b"")
         self._sender = Mailbox("", None)
         self._incoming: _Incoming | None = None
 
-    def validateFrom(self, helo: tuple[bytes, bytes], origin: Any) -> Any:
-        """The sender must belong to the identity."""
-        self._helo, self._sender, self._incoming = helo, _mailbox(origin), None
+    def validateFrom(self, helo: tuple[Any, Any], origin: Any) -> Any:
+        """The sender must belong to the identity. A stock server that heard no HELO gives None for its name, and
+        the address as ``str``."""
+        try:
+            self._helo, self._sender, self._incoming = helo, mailbox_of(origin), None
+        except AddressError as error:
+            raise SMTPBadSender(origin, 553, f"5.1.7 {error}") from None
         refusal = self._store.policy.sender(self._sender, self.identity)
         if refusal is not None:
             raise SMTPBadSender(origin, refusal.code, _text(refusal))
@@ -69,7 +84,10 @@ class SpoolDelivery:
         return Deferred.fromCoroutine(self._validated(user))
 
     async def _validated(self, user: Any) -> Callable[[], Any]:
-        mailbox = _mailbox(user.dest)
+        try:
+            mailbox = mailbox_of(user.dest)
+        except AddressError as error:
+            raise SMTPBadRcpt(user, 553, f"5.1.3 {error}") from None
         refusal: Any = self._store.policy.recipient(mailbox, self.identity, self._client)
         if refusal is not None and not isinstance(refusal, Reply):
             refusal = await refusal
@@ -79,7 +97,7 @@ class SpoolDelivery:
 
     @property
     def _client(self) -> str:
-        return self._helo[1].decode("ascii", "replace")
+        return _word(self._helo[1])
 
     def _sink(self, mailbox: Mailbox) -> _Sink:
         first = self._incoming is None or self._incoming.begun
@@ -90,12 +108,11 @@ class SpoolDelivery:
         return _Sink(self._incoming, first)
 
     def _envelope(self) -> Envelope:
-        helo = self._helo[0].decode("ascii", "replace")
         return Envelope(
             self._sender,
             identity=self.identity.account,
             client_address=self._client,
-            helo=helo,
+            helo=_word(self._helo[0]),
             protocol="ESMTPA" if self.identity.account else "ESMTP",
         )
 
@@ -111,17 +128,30 @@ class _Incoming:
         self._store = store
         self._envelope = envelope
         self._content = store.new_content()
-        self._waiting: Awaitable[None] | None = None
         self._answer: Deferred[str] | None = None
         self.originals: list[Original] = []
         self.begun = False
 
-    def line(self, line: bytes) -> None:
+    def line(self, line: bytes) -> Awaitable[None] | None:
+        """A line of the content; an awaitable where the disk is behind (a stock server does not wait for it, and
+        then the content's own bounds hold)."""
         self.begun = True
-        # A real receivedHeader folds with LF inside one call; everything else is one line.
-        self._content.write(line + b"\n")
+        if b"\n" in line or b"\r" in line:
+            # RFC 5321 §2.3.8. What this server takes for one line is two for the next (CVE-2023-51764: smuggling).
+            raise _server_error(replies.BARE_LINE_END)
+        if b"\0" in line:
+            raise _server_error(replies.HAS_NUL)
+        limit = self._store.max_message_size
+        if limit and self._content.size + len(line) + 2 > limit:
+            raise _server_error(replies.TOO_LARGE)
+        waiting = self._content.write(line + b"\n")
+        if isinstance(waiting, Deferred):
+            # Its failure comes back from finish(); here nobody may be listening.
+            waiting.addErrback(_ignored)
+        return waiting
 
     def end(self) -> Deferred[str]:
+        """Fires with the queue id once the message is durable; the same for all sinks."""
         self.begun = True
         if self._answer is None:
             self._answer = Deferred.fromCoroutine(self._store_it())
@@ -130,22 +160,61 @@ class _Incoming:
         return shared
 
     async def _store_it(self) -> str:
-        waiting = self._content.finish()
+        try:
+            return await self._stored()
+        except SpoolFull:
+            refusal = refusals.NO_ROOM
+        except SpoolFailed:
+            refusal = refusals.NOT_NOW
+        except BaseException:
+            self._content.discard()
+            raise
+        self._content.discard()
+        raise _server_error(refusal)
+
+    async def _stored(self) -> str:
+        store, envelope, content = self._store, self._envelope, self._content
+        waiting = content.finish()
         if waiting is not None:
             await waiting
-        arrived = self._store.clock.wall()
-        facts = Facts(new_queue_id(arrived), tuple(self.originals), arrived, self._envelope.identity is not None)
-        self._content.head = received(self._envelope, Hop(self._store.host_name, facts.queue_id, arrived))
-        return await self._store.intake.accept(self._envelope, self._content, facts)
+        if hops(content.header()) >= store.max_hops:
+            content.discard()
+            raise _server_error(refusals.LOOP)
+        arrived = store.clock.wall()
+        facts = Facts(new_queue_id(arrived), tuple(self.originals), arrived, envelope.identity is not None)
+        content.head = received(envelope, Hop(store.host_name, facts.queue_id, arrived))
+        return await store.intake.accept(envelope, content, facts)
 
     def lost(self) -> None:
+        """There will be no end."""
         if self._answer is None:
             self._content.discard()
 
 
+def _ignored(_failure: Any) -> None:
+    """Told elsewhere."""
+
+
+def _server_error(refusal: Reply) -> SMTPServerError:
+    # In a content a stock server wants octets, and text everywhere else.
+    return SMTPServerError(refusal.code, _text(refusal).encode("ascii", "replace"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A failure that a sink has been told already: as it is nobody's to handle any more, it is no Failure."""
+
+    failure: Failure
+
+
 def _hand_on(result: Any, shared: Deferred[str]) -> Any:
-    shared.callback(result) if isinstance(result, str) else shared.errback(result)
-    return result if isinstance(result, str) else None
+    """Every sink gets the same result, failures too."""
+    failure = result if isinstance(result, Failure) else getattr(result, "failure", None)
+    if failure is None:
+        shared.callback(result)
+        return result
+    shared.errback(failure)
+    return _Told(failure)
 
 
 @implementer(IMessageSMTP)
@@ -156,9 +225,8 @@ class _Sink:
         self._incoming = incoming
         self._first = first
 
-    def lineReceived(self, line: bytes) -> None:
-        if self._first:
-            self._incoming.line(line)
+    def lineReceived(self, line: bytes) -> Awaitable[None] | None:
+        return self._incoming.line(line) if self._first else None
 
     def eomReceived(self) -> Deferred[str]:
         return self._incoming.end()
@@ -167,12 +235,17 @@ class _Sink:
         self._incoming.lost()
 
 
-def _mailbox(address: Any) -> Mailbox:
+def mailbox_of(address: Any) -> Mailbox:
+    """A ``twisted.mail.smtp.Address`` as a value of ours. Raises AddressError."""
     local = address.local.decode("utf-8", "replace")
     domain = address.domain.decode("ascii", "replace")
     if not local and not domain:
         return Mailbox("", None)
     return Mailbox.parse(f"{local}@{domain}") if domain else Mailbox(local, None)
+
+
+def _word(word: bytes | str | None) -> str:
+    return word.decode("ascii", "replace") if isinstance(word, bytes) else word or ""
 
 
 def _text(refusal: Reply) -> str:

@@ -16,6 +16,7 @@ from mailserver.log import new_session_id
 from mailserver.net import atonce
 from mailserver.net.server import ServerProtocol, Surroundings
 from mailserver.reception import refusals
+from mailserver.reception.asking import Asking, Bounds
 from mailserver.reception.limits import Connections, PerMinute
 from mailserver.reception.login import Login
 from mailserver.reception.session import Peer, Session, World
@@ -24,6 +25,9 @@ from mailserver.smtp import sasl
 from mailserver.smtp.limits import Patience, Profile, ServerLimits
 from mailserver.smtp.reply import Reply
 from mailserver.smtp.server import ServerCore
+
+# An application has a little less time than the client, who should hear of it.
+_EARLIER = 0.9
 
 
 def profile_of(settings: Settings, listener: Listener) -> Profile:
@@ -42,6 +46,7 @@ def profile_of(settings: Settings, listener: Listener) -> Profile:
             error_limit=reception.error_limit,
             max_line_length=reception.max_line_length,
             max_commands=reception.max_commands,
+            junk_limit=reception.junk_limit,
         ),
         patience=Patience(
             greeting=min(timeouts.greeting, listener.idle_timeout),
@@ -66,13 +71,12 @@ class _Session(Session):
 
     def __init__(self, factory: ReceptionFactory, peer: Peer, login: Login, tls: bool) -> None:
         super().__init__(factory.world, peer, login, tls)
-        self._factory = factory
+        self.factory = factory
         self._address = peer.address
-        self.protocol: ServerProtocol | None = None
 
     def lost(self, reason: str) -> None:
         super().lost(reason)
-        self._factory.ended(self, self._address)
+        self.factory.ended(self, self._address)
 
 
 class ReceptionFactory(ServerFactory):
@@ -91,6 +95,8 @@ class ReceptionFactory(ServerFactory):
         self._sessions: set[_Session] = set()
         self._drained: list[Deferred[None]] = []
         self._surroundings: Surroundings | None = None
+        timeouts = settings.timeouts
+        self._bounds = Bounds(timeouts.command * _EARLIER, timeouts.data_end * _EARLIER)
         self._send = atonce.send if settings.reception.send_at_once else atonce.queue
 
     def buildProtocol(self, addr: Any) -> Protocol:
@@ -104,12 +110,14 @@ class ReceptionFactory(ServerFactory):
             self._surroundings = Surroundings(world.clock, world.log, self.context, send=self._send)
         tls = self._listener.tls == "implicit"
         peer = Peer(address, self._listener.name, self._profile.submission, new_session_id())
-        session = _Session(self, peer, Login(self.portal), tls)
+        asking = Asking(world.clock, world.log, peer.session, self._bounds)
+        session = _Session(self, peer, Login(self.portal, asking), tls)
         core = ServerCore(self._profile, sasl.PASSWORD_MECHANISMS, tls)
         session.protocol = ServerProtocol(core, session, self._surroundings)
         self._sessions.add(session)
         world.log.event("session.opened", session=peer.session, client=address, listener=peer.listener)
-        return session.protocol
+        protocol: ServerProtocol = session.protocol
+        return protocol
 
     def ended(self, session: _Session, address: str) -> None:
         """A session is over."""
@@ -123,8 +131,9 @@ class ReceptionFactory(ServerFactory):
     def tick(self) -> None:
         """Once a second."""
         now = self.world.clock.monotonic()
-        for protocol in self._protocols():
-            protocol.check_deadline(now)
+        for session in list(self._sessions):
+            session.protocol.check_deadline(now)
+            session.check(now)
 
     def hang_up(self, reply: Reply) -> None:
         """421 to everybody: at once, or after the content that is under way."""
@@ -146,7 +155,7 @@ class ReceptionFactory(ServerFactory):
         return done
 
     def _protocols(self) -> list[ServerProtocol]:
-        return [one.protocol for one in self._sessions if one.protocol is not None]
+        return [one.protocol for one in self._sessions]
 
 
 def plain_address(host: str) -> str:

@@ -1,5 +1,8 @@
 """How many connections there may be, in all and per address, and what one address may do in a minute.
 
+An IPv6 client is counted by its /64, which is what one customer is given at least (RFC 6177): all 2**64 addresses
+of it are one client's.
+
 Everything here is bounded: addresses are forgotten when their minute is over, and over a fixed number of
 addresses the oldest is forgotten first.
 """
@@ -7,8 +10,21 @@ addresses the oldest is forgotten first.
 from __future__ import annotations
 
 from collections import OrderedDict
+from socket import AF_INET6, inet_ntop, inet_pton
 
 ADDRESSES = 100_000
+_MAPPED = b"\0" * 10 + b"\xff\xff"
+
+
+def counted_as(address: str) -> str:
+    """The name under which a client is counted: an IPv6 address by its /64, anything else as it is."""
+    if ":" not in address:
+        return address
+    try:
+        octets = inet_pton(AF_INET6, address.partition("%")[0])
+    except (OSError, ValueError):
+        return address
+    return address if octets.startswith(_MAPPED) else inet_ntop(AF_INET6, octets[:8] + bytes(8)) + "/64"
 
 
 class Connections:
@@ -22,6 +38,7 @@ class Connections:
 
     def enter(self, address: str) -> bool:
         """Take a place; False when there is none. Whoever got True calls :meth:`leave` once."""
+        address = counted_as(address)
         there = self._by_address.get(address, 0)
         if self._count >= self._total or (self._each and there >= self._each):
             return False
@@ -32,6 +49,7 @@ class Connections:
     def leave(self, address: str) -> None:
         """Give a place back."""
         self._count -= 1
+        address = counted_as(address)
         there = self._by_address[address] - 1
         if there:
             self._by_address[address] = there
@@ -54,12 +72,13 @@ class PerMinute:
 
     def allows(self, address: str, now: float) -> bool:
         """Whether `address` may do it once more, without counting."""
-        return not self._bound or self._current(address, now) < self._bound
+        return not self._bound or self._current(counted_as(address), now) < self._bound
 
     def count(self, address: str, now: float) -> bool:
         """Count one event; False when it is one too many."""
         if not self._bound:
             return True
+        address = counted_as(address)
         there = self._current(address, now) + 1
         self._counts[address] = there
         if len(self._counts) > ADDRESSES:

@@ -6,22 +6,19 @@ are not touched by that, unless it is the start of the server, where it is an er
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 
-from mailserver.net.listener import bind
+from mailserver.net.listener import accept
 from mailserver.net.tls import server_context
 from mailserver.reception import refusals
 from mailserver.reception.factory import ReceptionFactory
 from mailserver.reception.session import World
 from mailserver.settings.model import Listener, Settings
 from mailserver.smtp.reply import Reply
-
-BACKLOG = 511
 
 
 class Door:
@@ -41,16 +38,8 @@ class Door:
             certificate = self._settings.certificate(listener.certificate)
             path = self._settings.path
             self.factory.context = server_context(path(certificate.chain), path(certificate.key))
-        bound: list[socket.socket] = []
-        try:
-            for address in listener.addresses:
-                bound += bind(address, f"listeners.{listener.name}.listen")
-            for one in bound:
-                one.listen(BACKLOG)
-                self._ports.append(self._reactor.adoptStreamPort(one.fileno(), one.family, self.factory))
-        finally:
-            for one in bound:
-                one.close()
+        setting = f"listeners.{listener.name}.listen"
+        self._ports = accept(self._reactor, listener.addresses, setting, self.factory)
 
     async def close(self) -> None:
         """Stop accepting. Sessions go on."""
@@ -65,13 +54,17 @@ class Door:
 
 
 class Listening:
-    """All doors of a server."""
+    """All doors of a server. `portals` are those of listeners that have their own, by name; `portal` is for the
+    others."""
 
-    def __init__(self, settings: Settings, reactor: Any, world: World, portal: Portal) -> None:
+    def __init__(
+        self, settings: Settings, reactor: Any, world: World, portal: Portal, portals: Mapping[str, Portal]
+    ) -> None:
+        self._checks = world.checks
         self.doors = [
-            Door(settings, listener, reactor, ReceptionFactory(settings, listener, world, portal))
-            for listener in settings.listeners
-            if listener.enabled
+            Door(settings, one, reactor, ReceptionFactory(settings, one, world, portals.get(one.name, portal)))
+            for one in settings.listeners
+            if one.enabled
         ]
 
     def start(self) -> None:
@@ -80,7 +73,9 @@ class Listening:
             door.open()
 
     def tick(self) -> None:
-        """Once a second: deadlines of sessions."""
+        """Once a second: deadlines of sessions and checks."""
+        if self._checks is not None:
+            self._checks.tick()
         for door in self.doors:
             door.factory.tick()
 

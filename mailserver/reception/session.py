@@ -3,32 +3,52 @@
 Plain values where they come at once, an awaitable where somebody must be asked. The core asks one question at
 a time, so nothing here runs twice at once. A positive reply to content comes from the spool's commit and from
 nothing else; a connection lost before the end of a content leaves nothing behind.
+
+Where the avatar of the login is an application's own delivery, its transactions go to
+:class:`~mailserver.reception.foreign.Foreign`: of all that is here only the limits stand before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
-from twisted.python.failure import Failure
+from twisted.internet.defer import CancelledError
 
-from mailserver.interfaces import IClock, IIntake, MailServerError, PoolFull, SpoolFailed, SpoolFull
+from mailserver.interfaces import IClock, IIntake, PoolFull
 from mailserver.message.content import Content
-from mailserver.message.envelope import Envelope, Facts, Original
+from mailserver.message.context import CheckContext
+from mailserver.message.envelope import Envelope, Original
 from mailserver.message.header import hops
 from mailserver.message.identity import Identity
-from mailserver.message.prepared import new_queue_id
-from mailserver.message.trace import Hop, received
+from mailserver.message.verdict import Stage
 from mailserver.reception import refusals
+from mailserver.reception.accepting import Accepting
+from mailserver.reception.asking import is_awaitable
+from mailserver.reception.foreign import Foreign
 from mailserver.reception.limits import PerMinute
-from mailserver.reception.login import Login, Refused
+from mailserver.reception.login import Login, NoAvatar, Refused
+from mailserver.reception.pipeline import Pipeline
 from mailserver.reception.policy import Policy
+from mailserver.reception.reports import Reports
+from mailserver.reception.view import SessionView
 from mailserver.smtp import events
+from mailserver.smtp.address import NULL
 from mailserver.smtp.reply import Reply, reply
 
 STRANGER = Identity()
+# What a transaction with an application's own delivery consists of, after MAIL and RCPT.
+_OF_A_TRANSACTION = frozenset(
+    (
+        events.ContentBegins,
+        events.ContentSlice,
+        events.ContentEnds,
+        events.ContentDropped,
+        events.TransactionReset,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +63,7 @@ class Rates:
 @dataclass(frozen=True, slots=True)
 class World:
     """What every session of a server shares. ``blocked`` says why new mail cannot be stored now, or None;
-    ``later(seconds)`` is a Deferred that fires then."""
+    ``later(seconds)`` is a Deferred that fires then; ``checks`` are asked beside our own policy."""
 
     intake: IIntake
     new_content: Callable[[], Content]
@@ -56,6 +76,7 @@ class World:
     host_name: str
     max_hops: int
     auth_failure_delay: float
+    checks: Pipeline | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +90,13 @@ class Peer:
 
 
 class Session:
-    """Answers :meth:`handle` for one connection. ``lost`` is called once, at its end."""
+    """Answers :meth:`handle` for one connection. ``lost`` is called once, at its end.
+
+    ``protocol`` and ``factory`` are what an application's deliveries may see of them (`reception.view`); whoever
+    makes the session sets them."""
+
+    protocol: Any = None
+    factory: Any = None
 
     def __init__(self, world: World, peer: Peer, login: Login, tls: bool) -> None:
         self._world = world
@@ -81,6 +108,9 @@ class Session:
         self._sender: events.MailFrom | None = None
         self._originals: list[Original] = []
         self._content: Content | None = None
+        self._foreign: Foreign | None = None
+        self._abroad = False
+        self._started_tls = False
         self._ask: dict[type, Callable[[Any], Any]] = {
             events.Opened: self._opened,
             events.Hello: self._hello,
@@ -97,28 +127,84 @@ class Session:
 
     def handle(self, event: Any) -> Any:
         """The reply (or replies, or an awaitable of them) to a question; None for what is none."""
-        answer = self._ask.get(type(event))
+        kind = type(event)
+        if self._abroad and kind in _OF_A_TRANSACTION:
+            return self._foreigner().handle(event)
+        answer = self._ask.get(kind)
         return answer(event) if answer is not None else None
 
     def lost(self, reason: str) -> None:
         """The connection is gone."""
         self._reset(None)
+        if self._foreign is not None:
+            self._foreign.lost()
         self._login.forget()
         self._world.log.event("session.closed", session=self._peer.session, reason=reason)
 
+    def check(self, now: float) -> None:
+        """Give up on what an application has not answered in time; `now` is monotonic."""
+        self._login.asking.check(now)
+
+    def _foreigner(self) -> Foreign:
+        if self._foreign is None:
+            world, login = self._world, self._login
+            factory, host = self.factory, world.host_name.encode("ascii", "replace")
+            view = SessionView(self.protocol, factory, factory.portal, host, login)
+            view.startedTLS = self._started_tls
+            reports = Reports(world.intake, world.new_content, world.clock, world.host_name, world.log)
+            self._foreign = Foreign(login, view, reports)
+        return self._foreign
+
+    # What the checks say.
+
+    def _checked(self, stage: Stage, event: Any, go_on: Callable[[Any], Reply]) -> Any:
+        """`go_on(event)`, unless a check refuses."""
+        checks = self._world.checks
+        if checks is None or not checks.wants(stage):
+            return go_on(event)
+        refusal: Any = checks.refusal(stage, self._context(event))
+        if refusal is None or isinstance(refusal, Reply):
+            return refusal or go_on(event)
+        return _unless(refusal, event, go_on)
+
+    def _context(self, event: Any, content: Content | None = None) -> CheckContext:
+        peer = self._peer
+        sender = event if isinstance(event, events.MailFrom) else self._sender
+        return CheckContext(
+            session=peer.session,
+            listener=peer.listener,
+            submission=peer.submission,
+            client_address=peer.address,
+            tls=self._tls,
+            helo=event.name if isinstance(event, events.Hello) else self._helo,
+            identity=self._login.identity or STRANGER,
+            reverse_path=NULL if sender is None else sender.reverse_path,
+            forward_path=event.forward_path if isinstance(event, events.RcptTo) else NULL,
+            forward_paths=tuple(one.mailbox for one in self._originals),
+            content=content,
+        )
+
     # Greeting, TLS, login.
 
-    def _opened(self, _event: events.Opened) -> Reply:
+    def _opened(self, event: events.Opened) -> Any:
+        return self._checked(Stage.CONNECT, event, self._greet)
+
+    def _greet(self, _event: events.Opened) -> Reply:
         return reply(220, None, f"{self._world.host_name} ESMTP")
 
-    def _hello(self, event: events.Hello) -> Reply:
+    def _hello(self, event: events.Hello) -> Any:
+        return self._checked(Stage.HELLO, event, self._greeted)
+
+    def _greeted(self, event: events.Hello) -> Reply:
         self._helo, self._extended = event.name, event.extended
         return reply(250, None, self._world.host_name)
 
     def _start_tls(self, _event: events.StartTls) -> Reply:
         # RFC 3207 §4.2: all knowledge is forgotten, the avatar too.
         self._login.forget()
-        self._helo, self._tls = "", True
+        self._helo, self._tls, self._started_tls = "", True, True
+        if self._foreign is not None:
+            self._foreign.view.startedTLS = True
         return refusals.READY_FOR_TLS
 
     async def _authenticate(self, event: events.Authenticate) -> Reply:
@@ -126,16 +212,20 @@ class Session:
         if not world.rates.auth_failures.allows(address, world.clock.monotonic()):
             return refusals.LOGIN_LATER
         try:
-            identity = await self._login.with_credentials(event.credentials)
-        except PoolFull:
+            await self._login.with_credentials(event.credentials)
+        except (PoolFull, NoAvatar):
             return refusals.LOGIN_LATER
         except Refused as refused:
             return await self._bad_login(event.mechanism, str(refused))
+        except CancelledError:
+            # The peer left before the verdict: its work was done all the same, or would have been.
+            world.rates.auth_failures.count(address, world.clock.monotonic())
+            raise
         except Exception as error:
-            world.log.failure("a credentials checker or realm failed", error, session=self._peer.session)
+            self._login_failed(error)
             return refusals.LOGIN_LATER
         world.log.event(
-            "login.accepted", session=self._peer.session, account=identity.account, mechanism=event.mechanism
+            "login.accepted", session=self._peer.session, account=self._login.account, mechanism=event.mechanism
         )
         return refusals.LOGGED_IN
 
@@ -157,29 +247,48 @@ class Session:
 
     def _mail(self, event: events.MailFrom) -> Any:
         world = self._world
-        if self._refused_for_space():
-            return refusals.NO_ROOM
         if not world.rates.messages.count(self._peer.address, world.clock.monotonic()):
             return refusals.TOO_FAST
-        if self._login.identity is None:
-            return self._mail_of_stranger(event)
-        return self._mail_of(event, self._login.identity)
+        return self._mail_by_login(event) if self._login.made else self._mail_of_stranger(event)
+
+    def _mail_by_login(self, event: events.MailFrom) -> Any:
+        login = self._login
+        self._abroad = login.foreign
+        if self._abroad:
+            return self._foreigner().mail(event, self._helo)
+        if self._refused_for_space():
+            return refusals.NO_ROOM
+        return self._mail_of(event, login.identity or STRANGER)
 
     async def _mail_of_stranger(self, event: events.MailFrom) -> Reply:
         try:
-            identity = await self._login.anonymously()
+            await self._login.anonymously()
+        except NoAvatar:
+            return refusals.INTERNAL
         except Refused:
             return refusals.SENDER_REFUSED
+        except CancelledError:
+            raise
         except Exception as error:
-            self._world.log.failure("the anonymous login failed", error, session=self._peer.session)
+            self._login_failed(error)
             return refusals.INTERNAL
-        return self._mail_of(event, identity)
+        answer = self._mail_by_login(event)
+        reply: Reply = await answer if is_awaitable(answer) else answer
+        return reply
 
-    def _mail_of(self, event: events.MailFrom, identity: Identity) -> Reply:
+    def _login_failed(self, error: Exception) -> None:
+        self._world.log.failure(
+            "a credentials checker or realm failed", error, culprit=self._login.asked, session=self._peer.session
+        )
+
+    def _mail_of(self, event: events.MailFrom, identity: Identity) -> Any:
         refusal = self._world.policy.sender(event.reverse_path, identity)
         if refusal is not None:
             self._refused("sender.refused", event.reverse_path, refusal)
             return refusal
+        return self._checked(Stage.MAIL, event, self._sender_taken)
+
+    def _sender_taken(self, event: events.MailFrom) -> Reply:
         self._sender, self._originals = event, []
         return refusals.SENDER_OK
 
@@ -187,6 +296,8 @@ class Session:
         world = self._world
         if not world.rates.recipients.count(self._peer.address, world.clock.monotonic()):
             return refusals.TOO_FAST
+        if self._abroad:
+            return self._foreigner().handle(event)
         identity = self._login.identity or STRANGER
         refusal: Any = world.policy.recipient(event.forward_path, identity, self._peer.address)
         if refusal is None or isinstance(refusal, Reply):
@@ -194,12 +305,17 @@ class Session:
         return self._recipient_later(event, refusal)
 
     async def _recipient_later(self, event: events.RcptTo, refusal: Awaitable[Reply | None]) -> Reply:
-        return self._recipient(event, await refusal)
+        answer = self._recipient(event, await refusal)
+        reply: Reply = await answer if is_awaitable(answer) else answer
+        return reply
 
-    def _recipient(self, event: events.RcptTo, refusal: Reply | None) -> Reply:
+    def _recipient(self, event: events.RcptTo, refusal: Reply | None) -> Any:
         if refusal is not None:
             self._refused("recipient.refused", event.forward_path, refusal)
             return refusal
+        return self._checked(Stage.RCPT, event, self._recipient_taken)
+
+    def _recipient_taken(self, event: events.RcptTo) -> Reply:
         self._originals.append(Original(event.forward_path, event.params.notify, event.params.orcpt))
         return refusals.RECIPIENT_OK
 
@@ -238,7 +354,7 @@ class Session:
             content.discard()
         self._world.log.event("content.refused", session=self._peer.session, reply=event.reply)
 
-    def _ends(self, _event: events.ContentEnds) -> Any:
+    def _ends(self, event: events.ContentEnds) -> Any:
         content, self._content = self._content, None
         sender = self._sender
         assert content is not None
@@ -246,7 +362,10 @@ class Session:
         if hops(content.header()) >= self._world.max_hops:
             content.discard()
             return refusals.LOOP
-        accepting = _Accepting(self._world, self._peer, content, self._envelope(sender), self._originals)
+        accepting = Accepting(self._world, self._peer, content, self._envelope(sender), self._originals)
+        checks = self._world.checks
+        if checks is not None and checks.wants(Stage.CONTENT):
+            accepting.ask = partial(checks.refusal, Stage.CONTENT, self._context(event, content))
         self._sender, self._originals = None, []
         return accepting.run()
 
@@ -271,68 +390,5 @@ class Session:
         )
 
 
-class _Accepting:
-    """The way of one complete content into the spool. It runs to its end even when the session does not."""
-
-    def __init__(
-        self, world: World, peer: Peer, content: Content, envelope: Envelope, originals: list[Original]
-    ) -> None:
-        self._world = world
-        self._peer = peer
-        self._content = content
-        self._envelope = envelope
-        self._originals = tuple(originals)
-
-    def run(self) -> Deferred[Reply]:
-        """A Deferred of the reply to the end of the content."""
-        finishing: Any = self._content.finish()
-        if finishing is None:
-            return self._store(None)
-        return _deferred(finishing).addCallbacks(self._store, self._not_stored)
-
-    def _store(self, _ignored: None) -> Deferred[Reply]:
-        arrived = self._world.clock.wall()
-        queue_id = new_queue_id(arrived)
-        originals = self._originals
-        only = originals[0].mailbox if len(originals) == 1 else None
-        self._content.head = received(self._envelope, Hop(self._world.host_name, queue_id, arrived, only))
-        facts = Facts(queue_id, originals, arrived, self._peer.submission)
-        try:
-            stored = _deferred(self._world.intake.accept(self._envelope, self._content, facts))
-        except Exception:
-            stored = fail(Failure())
-        return stored.addCallbacks(self._stored, self._not_stored)
-
-    def _stored(self, queue_id: str) -> Reply:
-        envelope = self._envelope
-        self._world.log.event(
-            "message.accepted",
-            session=self._peer.session,
-            queue=queue_id,
-            sender=envelope.reverse_path,
-            recipients=len(self._originals),
-            size=self._content.size,
-            account=envelope.identity or "-",
-        )
-        return reply(250, (2, 0, 0), f"Accepted as {queue_id}")
-
-    def _not_stored(self, failure: Failure) -> Any:
-        self._content.discard()
-        error = failure.value
-        if isinstance(error, SpoolFull):
-            answer = refusals.NO_ROOM
-        elif isinstance(error, SpoolFailed):
-            answer = refusals.NOT_NOW
-        else:
-            answer = refusals.INTERNAL
-        if isinstance(error, MailServerError):
-            self._world.log.event("content.refused", session=self._peer.session, reply=answer, reason=error)
-        else:
-            self._world.log.failure("a message could not be stored", error, session=self._peer.session)
-        return answer
-
-
-def _deferred(awaitable: Any) -> Deferred[Any]:
-    if isinstance(awaitable, Deferred):
-        return awaitable
-    return Deferred.fromCoroutine(awaitable)
+async def _unless(refusal: Awaitable[Reply | None], event: Any, go_on: Callable[[Any], Reply]) -> Reply:
+    return await refusal or go_on(event)

@@ -6,21 +6,22 @@ settings looks only at values that are right by themselves, so that one mistake 
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
 from itertools import combinations
 from string import Formatter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mailserver.settings.forms import HostPort, Network, network
+from mailserver.settings.forms import HOST_PORT, HostPort, Network, network
 from mailserver.settings.options import problems, types_of
 from mailserver.settings.problem import Problem, key_path, quoted, shown
 from mailserver.smtp.address import Domain
 
 if TYPE_CHECKING:
     from mailserver.settings.model import Certificate, Listener, Relay, Settings, StaticRoute
+    from mailserver.settings.plugin import Plugin
 
 _NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 # Wider than any network of one owner: 10.0.0.0/8 and fc00::/7 are the widest private ones.
@@ -28,7 +29,7 @@ _WIDEST = {4: 8, 6: 7}
 _MAPPED = ipaddress.ip_network("::ffff:0:0/96")
 
 T = TypeVar("T")
-TABLES_OF_TABLES = ("listeners", "certificates", "routes")
+TABLES_OF_TABLES = ("listeners", "certificates", "routes", "plugins")
 
 Good = Callable[..., bool]
 """Whether none of these key paths has a problem already."""
@@ -44,14 +45,14 @@ def everything_wrong(settings: Settings) -> list[Problem]:
     def good(*keys: str) -> bool:
         return bad.isdisjoint(keys)
 
-    for check in (_listeners, _routes, _dns, _relay, _queue, _accounts):
+    for check in (_listeners, _portals, _routes, _dns, _relay, _queue, _accounts):
         wrong += check(settings, good)
     return wrong
 
 
 def _sections(settings: Settings) -> Iterator[Problem]:
     """The single tables, each of which must be of its own type."""
-    for item in fields(settings):
+    for item in dataclasses.fields(settings):
         if not isinstance(item.default_factory, type):
             continue
         section = getattr(settings, item.name)
@@ -74,9 +75,11 @@ def _members(table: str, members: Any, kind: type) -> Iterator[Problem]:
         if table != "routes" and not _NAME.fullmatch(name):
             yield Problem(at, "", "a name is made of at most 64 letters, digits, _ and -")
         yield from problems(member, at)
+        if dataclasses.is_dataclass(options := getattr(member, "options", None)):
+            yield from problems(options, at)
 
 
-def name_of(member: Listener | Certificate | StaticRoute) -> str:
+def name_of(member: Listener | Certificate | StaticRoute | Plugin) -> str:
     """What the table of `member` is called."""
     return str(getattr(member, "domain", None) or getattr(member, "name", ""))
 
@@ -130,8 +133,23 @@ def _overlap(one: HostPort, other: HostPort) -> bool:
     return len(hosts) == 1 or "*" in hosts or any_of_family
 
 
+def _portals(settings: Settings, good: Good) -> Iterator[Problem]:
+    if not good("listeners", "plugins"):
+        return
+    names = [plugin.name for plugin in settings.plugins]
+    for listener in settings.listeners:
+        if isinstance(listener.portal, str) and listener.portal and listener.portal not in names:
+            key = f"{key_path('listeners', name_of(listener))}.portal"
+            table = key_path("plugins", listener.portal)
+            there = ", ".join(map(quoted, names)) or f"none is there; write a table [{table}]"
+            yield Problem(key, quoted(listener.portal), f"a realm of [plugins]: {there}")
+
+
 def _routes(settings: Settings, good: Good) -> Iterator[Problem]:
     for route in settings.routes if good("routes") else ():
+        if route.transport == "smtp" and route.host == "":
+            key = f"{key_path('routes', str(route.domain))}.host"
+            yield Problem(key, "", f"missing; write host = … with {HOST_PORT.allowed}")
         if not isinstance(route.domain, Domain):
             yield Problem(
                 key_path("routes", str(route.domain)), "", 'not a domain name, as in [routes."example.org"]'

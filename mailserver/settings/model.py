@@ -20,20 +20,14 @@ from pathlib import Path
 from mailserver.settings import forms
 from mailserver.settings.check import everything_wrong
 from mailserver.settings.forms import HostPort
-from mailserver.settings.options import conform, option
+from mailserver.settings.options import Section, option
+from mailserver.settings.plugin import Plugin
 from mailserver.settings.problem import SettingsError
 from mailserver.smtp.address import Domain
 
 _YEAR = 31_536_000
 _COUNT = 1_000_000
 _MEBIBYTE = 1_048_576
-
-
-class Section:
-    """A table of settings: converts what it was given when it is made."""
-
-    def __post_init__(self) -> None:
-        conform(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +49,13 @@ class Listener(Section):
         choices=("none", "starttls", "implicit"),
     )
     certificate: str = option(default="default", doc="The name of the certificate, a table of [certificates].")
+    portal: str = option(
+        default="", doc="A realm of [plugins] whose mail application this listener runs; empty is our own."
+    )
+    checkers: Sequence[str] = option(
+        default=(),
+        doc="Who may log in: checkers of [plugins], or for strcred as TYPE:ARGUMENT; empty is our accounts.",
+    )
     max_connections: int = option(
         default=1000, doc="Connections at once; more are answered 421.", minimum=1, maximum=_COUNT, applies="live"
     )
@@ -181,7 +182,10 @@ class StaticRoute(Section):
     """Where the mail for one domain goes, without look-up: ``[routes."DOMAIN"]``."""
 
     domain: Domain | str = ""
-    host: str = option(doc="HOST:PORT.", form=forms.HOST_PORT)
+    host: str = option(
+        default="", doc="HOST:PORT. Only a transport of [plugins] may do without.", form=forms.HOST_PORT
+    )
+    transport: str = option(default="smtp", doc="What carries it: smtp, or a transport of [plugins].")
     tls: str = option(
         default="opportunistic",
         doc="off, opportunistic (when offered, not verified) or verified (no mail without a valid certificate).",
@@ -224,6 +228,13 @@ class Queue(Section):
         default=14_400, doc="After so long the sender is told that the mail is late; 0 is off.",
         unit="seconds", minimum=0, maximum=_YEAR, applies="live",
     )  # fmt: skip
+    fates_kept: float = option(
+        default=2_592_000, doc="How long it is known what became of a message that was sent by a program.",
+        unit="seconds", minimum=1, maximum=_YEAR,
+    )  # fmt: skip
+    fates_of_submissions: bool = option(
+        default=False, doc="true: that is kept of the messages of users who log in, too."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,6 +271,10 @@ class Reception(Section):
         default=0, doc="Commands in one session before it is closed with 421; 0 is off.",
         minimum=0, maximum=1_000_000_000, applies="live",
     )  # fmt: skip
+    junk_limit: int = option(
+        default=100, doc="NOOP, RSET, EHLO and the like since the last message; each more is a refusal. 0 is off.",
+        minimum=0, maximum=_COUNT, applies="live",
+    )  # fmt: skip
     send_at_once: bool = option(
         default=True,
         doc="Replies are sent at once, not with the next turn of the reactor; false is Twisted's own way.",
@@ -278,6 +293,7 @@ class Timeouts(Section):
     command: float = _timeout(300, "For the next command within a transaction.")
     data_block: float = _timeout(180, "For the next octets of a content.")
     data_end: float = _timeout(600, "For a whole content to be stored, from its last octet.")
+    check: float = _timeout(60, "For a check to give its verdict; after it the client is answered 451.")
     connect: float = _timeout(30, "For a connection to another server.")
     client_greeting: float = _timeout(300, "For its greeting.")
     client_command: float = _timeout(300, "For its reply to a command.")
@@ -309,6 +325,9 @@ class Accounts(Section):
         default=12, doc="The cost of a new password's hash; each step doubles the time of a login.",
         minimum=4, maximum=16, applies="live",
     )  # fmt: skip
+    transport: str = option(
+        default="local", doc="What delivers to accounts: local (Maildirs), or a transport of [plugins]."
+    )
     maildir: str = option(
         default="maildirs/{domain}/{user}",
         doc="The path of an account's Maildir; {domain} and {user} are filled in.",
@@ -390,6 +409,7 @@ class Settings(Section):
     spool: Spool = field(default_factory=Spool)
     log: Log = field(default_factory=Log)
     control: Control = field(default_factory=Control)
+    plugins: Sequence[Plugin] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()

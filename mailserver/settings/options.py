@@ -170,6 +170,13 @@ def conform(owner: Any) -> None:
         object.__setattr__(owner, item.name, given)
 
 
+class Section:
+    """A table of settings: converts what it was given when it is made."""
+
+    def __post_init__(self) -> None:
+        conform(self)
+
+
 def _converted(value: Any, kind: Any) -> Any:
     if not isinstance(value, str):
         return value

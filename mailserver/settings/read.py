@@ -12,14 +12,16 @@ import dataclasses
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mailserver.settings.check import TABLES_OF_TABLES
 from mailserver.settings.forms import HostPort
 from mailserver.settings.model import Settings
 from mailserver.settings.options import entries, types_of
+from mailserver.settings.plugin import OUR_WORD, BrokenPlugin, OptionTypes, Plugin, options_from
 from mailserver.settings.problem import Problem, SettingsError, key_path, shown
 
 MAX_OCTETS = 1_048_576
@@ -28,7 +30,18 @@ MAX_OCTETS = 1_048_576
 _SYNTAX = re.compile(
     r"(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)", re.DOTALL
 )
-_NAMED_BY = {"listeners": "name", "certificates": "name", "routes": "domain"}
+_TWICE = re.compile(r"Cannot declare \((.*)\) twice", re.DOTALL)
+_FRIENDLY = MappingProxyType(
+    {
+        "Cannot overwrite a value": "this name stands twice in its table; keep one of the two",
+        "Invalid value": "this is no value: texts stand in quotes, true and false are in small letters",
+        "Expected '=' after a key in a key/value pair": "a line is NAME = VALUE, or begins a table: [NAME]",
+        "Expected newline or end of document after a statement": "one NAME = VALUE stands on a line; texts are in"
+        " quotes, and a comment begins with #",
+    }
+)
+_UNFINISHED = "a value is missing, or a quote or bracket is not closed"
+_NAMED_BY = {"listeners": "name", "certificates": "name", "routes": "domain", "plugins": "name"}
 
 
 def decode(octets: bytes, file: str) -> str:
@@ -45,10 +58,22 @@ def decode(octets: bytes, file: str) -> str:
         raise SettingsError([Problem("", found, "a text file in UTF-8", file, line)]) from None
 
 
-def read(text: str, file: str, instance: Path) -> Settings:
-    """The settings in `text`; `file` is its name in messages. Raises SettingsError."""
+def read(text: str, file: str, instance: Path, option_types: OptionTypes | None = None) -> Settings:
+    """The settings in `text`; `file` is its name in messages. Raises SettingsError.
+
+    `option_types` answers the options type of a plugin by its name; without it the tables of plugins are not
+    judged, and their options stay None: for whoever only looks, and runs no plugin.
+    """
     table = _parse(text, file)
-    reader = _Reader()
+    try:
+        return read_table(table, instance, option_types)
+    except SettingsError as error:
+        raise SettingsError(_placed(error.problems, text, file)) from None
+
+
+def read_table(table: Mapping[str, Any], instance: Path, option_types: OptionTypes | None = None) -> Settings:
+    """The same for a file that is parsed already. Raises SettingsError, whose problems have no place."""
+    reader = _Reader(option_types)
     given = reader.whole(table)
     try:
         settings = Settings(instance=instance, **given)
@@ -58,7 +83,7 @@ def read(text: str, file: str, instance: Path) -> Settings:
         reader.problems += _any_ports(settings)
         if not reader.problems:
             return settings
-    raise SettingsError(_placed(reader.problems, text, file))
+    raise SettingsError(reader.problems)
 
 
 def _any_ports(settings: Settings) -> Iterator[Problem]:
@@ -70,7 +95,7 @@ def _any_ports(settings: Settings) -> Iterator[Problem]:
                 yield Problem(key, shown(text), "a port from 1 to 65535")
 
 
-def _placed(problems: list[Problem], text: str, file: str) -> list[Problem]:
+def _placed(problems: Sequence[Problem], text: str, file: str) -> list[Problem]:
     """The same problems with their file and lines, in the order of the file."""
     lines = lines_of(text)
     found = [dataclasses.replace(problem, file=file, line=_line(lines, problem.key)) for problem in problems]
@@ -91,8 +116,17 @@ def _syntax(message: str, text: str, file: str) -> Problem:
     if not found:
         return Problem("", "", _plain(message), file)
     if not found["line"]:
-        return Problem("", "", f"{_plain(found['what'])}, at the end of the file", file, text.count("\n") + 1)
-    return Problem("", "", f"column {found['column']}: {_plain(found['what'])}", file, int(found["line"]))
+        end = _friendly(found["what"]) if found["what"] != "Invalid value" else _UNFINISHED
+        return Problem("", "", f"{end}, at the end of the file", file, text.count("\n") + 1)
+    return Problem("", "", f"column {found['column']}: {_friendly(found['what'])}", file, int(found["line"]))
+
+
+def _friendly(what: str) -> str:
+    """The commonest mistakes in the words of whoever repairs them."""
+    if twice := _TWICE.fullmatch(what):
+        table = key_path(*re.findall(r"'([^']*)'", twice[1]))
+        return f"[{table}] stands twice; merge the two into one"
+    return _FRIENDLY.get(what) or _plain(what)
 
 
 def _plain(text: str) -> str:
@@ -103,8 +137,9 @@ def _plain(text: str) -> str:
 class _Reader:
     """Turns tables into the dataclasses of the model, without judging values: that is the model's work."""
 
-    def __init__(self) -> None:
+    def __init__(self, option_types: OptionTypes | None = None) -> None:
         self.problems: list[Problem] = []
+        self._option_types = option_types
 
     def whole(self, table: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of Settings, as far as `table` has them."""
@@ -129,11 +164,32 @@ class _Reader:
             return ()
         made = []
         for name, value in members.items():
-            if isinstance(value, dict):
+            if isinstance(value, dict) and table == "plugins":
+                made.append(self._plugin(name, key_path(table, name), value))
+            elif isinstance(value, dict):
                 made.append(self._section(kind, key_path(table, name), value, {_NAMED_BY[table]: name}))
             else:
                 self.problems.append(Problem(key_path(table, name), shown(value), f"a table, {example}"))
         return tuple(made)
+
+    def _plugin(self, name: str, at: str, table: Mapping[str, Any]) -> Plugin:
+        """A plugin's table: our word, and the options of its own type."""
+        plugin = Plugin(name=name, optional=table.get(OUR_WORD, False))
+        if self._option_types is None:
+            return plugin
+        try:
+            kind = self._option_types(name)
+        except BrokenPlugin as error:
+            # An optional one breaks again when it is to be used, and the log says so.
+            if plugin.optional is not True:
+                self.problems.append(Problem(at, "", str(error)))
+            return plugin
+        self._unknown(table, [*(entries(kind) if kind else ()), OUR_WORD], at)
+        if kind is None:
+            return plugin
+        options, wrong = options_from(kind, at, table)
+        self.problems += wrong
+        return dataclasses.replace(plugin, options=options)
 
     def _section(self, kind: Any, at: str, table: Mapping[str, Any], named: dict[str, str]) -> Any:
         """One table; what is missing becomes None, which the model takes for missing."""
@@ -195,6 +251,11 @@ def lines_of(text: str) -> dict[str, int]:
         for end in range(1, len(path)):
             opened.setdefault(key_path(*path[:end]).lower(), number)
     return {key: number for key, number in (opened | found).items() if key not in twice}
+
+
+def names_of(key: str) -> tuple[str, ...]:
+    """The names in a key path, as a Problem has it."""
+    return _keys(f"{key}=0") if key else ()
 
 
 def _keys(line: str) -> tuple[str, ...]:

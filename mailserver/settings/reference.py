@@ -39,8 +39,14 @@ _EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
         {"chain": "certificates/default.crt", "key": "certificates/default.key"},
     ),
     "routes": ('routes."example.org"', {"host": "192.0.2.25:25"}),
+    "plugins": ("plugins.blocked-senders", {}),
 }
-_TITLES = {"listeners": "[listeners.NAME]", "certificates": "[certificates.NAME]", "routes": '[routes."DOMAIN"]'}
+_TITLES = {
+    "listeners": "[listeners.NAME]",
+    "certificates": "[certificates.NAME]",
+    "routes": '[routes."DOMAIN"]',
+    "plugins": "[plugins.NAME]",
+}
 
 _HEAD = """\
 # The settings of the mail server, with their defaults. Made from the type: see docs/settings.md.

@@ -192,6 +192,12 @@ def parse_path(text: str, *, smtputf8: bool) -> tuple[Mailbox, str]:
     return Mailbox.parse(inner, smtputf8=smtputf8), rest[1:]
 
 
+def as_written(text: str) -> str:
+    """The ``<path>`` at the start of `text` (a path that :func:`parse_path` has read), with its brackets."""
+    end = text.find(">") if '"' not in text else _end_of_path(text)
+    return text[: end + 1]
+
+
 def _end_of_path(text: str) -> int:
     """The place of the first ``>`` outside of a quoted string, or -1."""
     quoted = escaped = False

@@ -1,13 +1,14 @@
-"""The client side of an SMTP session, without I/O (RFC 5321, 1870, 2920, 3207, 3461, 4954, 6152, 6531).
+"""The client side of an SMTP session, without I/O (RFC 5321, 1870, 2920, 3207, 3461, 4954, 6152, 6531, 8314).
 
 Facts go in (:meth:`~ClientCore.receive`, :meth:`~ClientCore.tls_established`, :meth:`~ClientCore.start`,
 :meth:`~ClientCore.content`, :meth:`~ClientCore.connection_lost`, …); events (:meth:`~ClientCore.next_event`),
 octets (:meth:`~ClientCore.data_to_send`) and the wait that is on (:attr:`~ClientCore.waiting_for`) come out.
 
 The way of a session: greeting, EHLO (HELO where the peer has no EHLO), STARTTLS and EHLO again, AUTH, then
-:class:`Ready`. Each transaction ends with :class:`Answered`: one :class:`~mailserver.smtp.transaction.Answer`
-per recipient, namely the one that decided. With PIPELINING the whole envelope leaves in one piece. A session
-ends with :class:`Ended`, exactly once; before it, a transaction under way is answered.
+:class:`Ready`; with :meth:`~ClientCore.tls_begun` TLS comes before the greeting. Each transaction ends with
+:class:`Answered`: one :class:`~mailserver.smtp.transaction.Answer` per recipient, namely the one that decided.
+With PIPELINING the whole envelope leaves in one piece. A session ends with :class:`Ended`, exactly once; before
+it, a transaction under way is answered.
 
 Guarantees: nothing that arrived in clear is used after TLS (CVE-2011-0411); a password leaves only over
 verified TLS unless the login says otherwise; a lost connection after the final dot is marked uncertain.
@@ -16,13 +17,13 @@ Nothing the peer sends raises. A call in a wrong state is a bug of the caller an
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Mapping
 from enum import Enum
 from types import MappingProxyType
 from typing import cast
 
+from mailserver.smtp.clientlogin import LoginFailure, Response, begin, coded
 from mailserver.smtp.clientreplies import ProtocolFailure, ReplyParser
 from mailserver.smtp.framing import ContentEncoder
 from mailserver.smtp.plan import LIMIT, Answered, Ended, Event, Ready, SendContent, SessionPlan, StartTls
@@ -50,10 +51,10 @@ class State(Enum):
 # Where a session may go from each state; CLOSED may follow on all of them.
 _NEXT: Mapping[State, tuple[State, ...]] = MappingProxyType(
     {
-        State.GREETING: (State.HELLO,),
+        State.GREETING: (State.HELLO, State.TLS),
         State.HELLO: (State.HELLO, State.TLS_ASKED, State.AUTH, State.READY),
         State.TLS_ASKED: (State.TLS, State.AUTH, State.READY),
-        State.TLS: (State.HELLO,),
+        State.TLS: (State.HELLO, State.GREETING),
         State.AUTH: (State.READY,),
         State.READY: (State.ENVELOPE, State.QUITTING),
         State.ENVELOPE: (State.CONTENT, State.FINAL, State.READY),
@@ -70,7 +71,7 @@ class WrongState(RuntimeError):
 
 
 class ClientCore:
-    """One session. ``offers`` is the EHLO list: keyword in upper case to its parameters."""
+    """One session, held as ``plan`` says. ``offers`` is the EHLO list: keyword in upper case to its parameters."""
 
     def __init__(self, plan: SessionPlan) -> None:
         self.state = State.GREETING
@@ -78,7 +79,7 @@ class ClientCore:
         self.tls_verified: bool | None = None
         # Counts replies taken and content given: while it grows, the peer is not silent.
         self.progress = 0
-        self._plan = plan
+        self.plan = plan
         self._parser = ReplyParser()
         self._encoder = ContentEncoder()
         self._out: list[bytes] = []
@@ -89,7 +90,8 @@ class ClientCore:
         self._recipient = 0
         self._dirty = False
         self._verb = "EHLO"
-        self._secrets: deque[str] = deque()
+        self._responses: deque[Response] = deque()
+        self._greeted = False
 
     # What comes out.
 
@@ -113,7 +115,7 @@ class ClientCore:
             phase = Phase.TLS
         else:
             return None
-        return phase, LIMIT[phase](self._plan.timeouts)
+        return phase, LIMIT[phase](self.plan.timeouts)
 
     # What goes in.
 
@@ -126,11 +128,21 @@ class ClientCore:
         except ProtocolFailure as failure:
             self._end(self._problem(str(failure), Status(4, 5, 0)))
 
+    def tls_begun(self) -> None:
+        """TLS was started with the connection, before the greeting."""
+        self._require(State.GREETING)
+        self._expected.clear()
+        self._enter(State.TLS)
+
     def tls_established(self, verified: bool) -> None:
         """The handshake is done; `verified` when the certificate was checked against policy."""
         self._require(State.TLS)
         self.progress += 1
         self.tls_verified = verified
+        if not self._greeted:
+            self._enter(State.GREETING)
+            self._expected.append(Phase.GREETING)
+            return
         # RFC 3207 §4.2: what was learnt in clear is forgotten.
         self.offers = {}
         self._hello("EHLO")
@@ -200,12 +212,13 @@ class ClientCore:
     def _greeting(self, reply: Reply) -> None:
         if not 200 <= reply.code < 300:
             return self._end(Answer(Phase.GREETING, reply))
+        self._greeted = True
         return self._hello("EHLO")
 
     def _hello(self, verb: str) -> None:
         self._enter(State.HELLO)
         self._verb = verb
-        self._send(Phase.HELLO, line(verb, " ", self._plan.helo))
+        self._send(Phase.HELLO, line(verb, " ", self.plan.helo))
 
     def _hello_reply(self, reply: Reply) -> None:
         if 200 <= reply.code < 300:
@@ -218,15 +231,16 @@ class ClientCore:
 
     def _secure(self) -> None:
         """STARTTLS where it is wanted and offered, else on to the login."""
-        if self.tls_verified is not None or self._plan.tls == "off":
+        if self.tls_verified is not None or self.plan.tls == "off":
             return self._log_in()
         if "STARTTLS" in self.offers:
             if not self._parser.empty:
                 raise ProtocolFailure("the reply to STARTTLS came before the command")
             self._enter(State.TLS_ASKED)
             return self._send(Phase.TLS, b"STARTTLS\r\n")
-        if self._plan.tls == "verified":
-            return self._end(self._problem("the host does not offer STARTTLS, which is required", Status(4, 7, 5)))
+        if self.plan.demands_tls:
+            text = "the host does not offer STARTTLS, which is required"
+            return self._end(Answer(Phase.TLS, None, Status(4, 7, 4), text))
         return self._log_in()
 
     def _starttls_reply(self, reply: Reply) -> None:
@@ -236,33 +250,36 @@ class ClientCore:
                 raise ProtocolFailure("the host sent text in clear behind its reply to STARTTLS")
             self._enter(State.TLS)
             return self._events.append(StartTls())
-        if self._plan.tls == "verified":
+        if self.plan.checks_certificate:
             return self._end(Answer(Phase.TLS, reply))
         return self._log_in()
 
     def _log_in(self) -> None:
-        login = self._plan.login
+        login = self.plan.login
         if login is None:
+            return self._become_ready()
+        exchange = begin(login, self.offers.get("AUTH", ""))
+        if exchange is None and login.optional:
             return self._become_ready()
         self._enter(State.AUTH)
         if not (self.tls_verified or login.unprotected):
-            return self._end(self._no_login("the login is kept back: the connection is not over verified TLS"))
-        offered = self.offers.get("AUTH", "").upper().split()
-        if "PLAIN" in offered:
-            return self._send(Phase.AUTH, b"AUTH PLAIN " + _base64(f"\0{login.user}\0{login.password}"))
-        if "LOGIN" in offered:
-            self._secrets = deque((login.user, login.password))
-            return self._send(Phase.AUTH, b"AUTH LOGIN\r\n")
-        return self._end(self._no_login("the host offers neither AUTH PLAIN nor AUTH LOGIN"))
+            return self._no_login("the login is kept back: the connection is not over verified TLS")
+        if exchange is None:
+            return self._no_login(f"the host offers no AUTH that we know ({', '.join(login.mechanisms)})")
+        command, self._responses = exchange
+        return self._send(Phase.AUTH, command)
 
-    def _no_login(self, text: str) -> Answer:
-        return Answer(Phase.AUTH, None, Status(4, 7, 0), text)
+    def _no_login(self, text: str) -> None:
+        self._end(Answer(Phase.AUTH, None, Status(4, 7, 0), text))
 
     def _auth_reply(self, reply: Reply) -> None:
         if reply.code == 235:
             self._become_ready()
-        elif reply.code == 334 and self._secrets:
-            self._send(Phase.AUTH, _base64(self._secrets.popleft()))
+        elif reply.code == 334 and self._responses:
+            try:
+                self._send(Phase.AUTH, coded(self._responses.popleft()(reply.lines[0])))
+            except LoginFailure as failure:
+                self._end(Answer(Phase.AUTH, None, Status(4, 7, 8), str(failure)))
         else:
             self._end(Answer(Phase.AUTH, reply))
 
@@ -367,10 +384,6 @@ class ClientCore:
     def _require(self, state: State) -> None:
         if self.state is not state:
             raise WrongState(f"the session is in state {self.state.name}, not {state.name}")
-
-
-def _base64(text: str) -> bytes:
-    return b64encode(text.encode()) + b"\r\n"
 
 
 # A phase is set from its command to its reply, and this is who reads the reply.

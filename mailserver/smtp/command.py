@@ -51,6 +51,12 @@ def split(line: bytes) -> tuple[str, str]:
     return verb.upper(), argument.strip(" ")
 
 
+def no_argument(argument: str) -> None:
+    """Raises Refused if there is one."""
+    if argument:
+        raise Refused(replies.NO_ARGUMENT)
+
+
 def line_limit(verb: str, base: int, understood: frozenset[str]) -> int:
     """Octets that a command of `verb` may have, its CRLF included, with the extensions that were offered."""
     return base + sum(more for extension, more in LONGER.get(verb, {}).items() if extension in understood)

@@ -16,7 +16,7 @@ StartTls           220 starts TLS: the shell does, after the reply is on its way
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mailserver.smtp.address import Mailbox
 from mailserver.smtp.params import MailParams, RcptParams
@@ -38,18 +38,21 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class MailFrom:
-    """A transaction wants to begin. NULL is the null reverse-path."""
+    """A transaction wants to begin. NULL is the null reverse-path; ``written`` is ``<path>`` and what follows it,
+    as the client wrote them."""
 
     reverse_path: Mailbox
     params: MailParams
+    written: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class RcptTo:
-    """A recipient. ``<postmaster>`` has no domain."""
+    """A recipient. ``<postmaster>`` has no domain; ``written`` as in :class:`MailFrom`."""
 
     forward_path: Mailbox
     params: RcptParams
+    written: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

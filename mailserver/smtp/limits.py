@@ -22,7 +22,8 @@ class ServerLimits:
     Sizes are octets. ``max_message_size`` counts as SIZE does (RFC 1870 §3); ``max_line_length`` is a line of
     content without its line end; ``command_line`` and ``auth_line`` include it (RFC 5321 §4.5.3.1.4, RFC 4954
     §4). ``error_limit`` errors since the last accepted message end the session, and so does a content that is
-    bad already and goes on for more than ``discard`` octets.
+    bad already and goes on for more than ``discard`` octets. Over ``junk_limit`` commands since then that bring
+    no mail forward (NOOP, RSET, EHLO, …), each further one is an error too.
     """
 
     max_message_size: int = 26_214_400
@@ -33,6 +34,7 @@ class ServerLimits:
     max_line_length: int = 0
     discard: int = 67_108_864
     max_commands: int = 0
+    junk_limit: int = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,9 @@ class Profile:
 
     ``extensions`` are EHLO keywords that need no state (``PIPELINING``, ``SIZE``, ``8BITMIME``, ``DSN``,
     ``SMTPUTF8``, …); a parameter is understood only where its extension is in the set. ``mechanisms`` are SASL
-    names in the order in which they are offered, under TLS only unless ``auth_in_clear``. ``starttls`` offers
-    STARTTLS; with ``auth_required`` nothing is accepted without AUTH. ``submission`` is for whoever completes
-    messages; the core itself does not look at it.
+    names in the order in which they are offered, under TLS only unless ``auth_in_clear``, but for those that are
+    ``safe_in_clear`` (they send no password). ``starttls`` offers STARTTLS; with ``auth_required`` nothing is
+    accepted without AUTH. ``submission`` is for whoever completes messages; the core itself does not look at it.
     """
 
     host_name: str
@@ -72,6 +74,7 @@ class Profile:
     starttls: bool = False
     auth_required: bool = False
     auth_in_clear: bool = False
+    safe_in_clear: frozenset[str] = frozenset()
     submission: bool = False
     limits: ServerLimits = field(default_factory=ServerLimits)
     patience: Patience = field(default_factory=Patience)
@@ -79,6 +82,20 @@ class Profile:
     def hello(self, tls: bool) -> Reply:
         """The answer to EHLO, composed once per profile (RFC 5321 §4.1.1.1)."""
         return self._hello_tls if tls else self._hello_clear
+
+    def offered(self, tls: bool) -> tuple[str, ...]:
+        """The mechanisms that AUTH may name now."""
+        if tls or self.auth_in_clear:
+            return self.mechanisms
+        return tuple(name for name in self.mechanisms if name in self.safe_in_clear)
+
+    def auth_waits_for_tls(self, argument: str, tls: bool) -> bool:
+        """Whether ``AUTH argument`` asks for what is offered under TLS alone."""
+        offered = self.offered(tls)
+        if offered == self.mechanisms:
+            return False
+        name = argument.partition(" ")[0].upper()
+        return not offered or (name in self.mechanisms and name not in offered)
 
     def login_first(self, tls: bool) -> Reply:
         """The refusal of mail before AUTH (RFC 4954 §6, RFC 3207 §4)."""
@@ -103,7 +120,8 @@ class Profile:
     @cached_property
     def _hello_clear(self) -> Reply:
         starttls = ["STARTTLS"] if self.starttls else []
-        auth = [f"AUTH {' '.join(self.mechanisms)}"] if self.mechanisms and self.auth_in_clear else []
+        offered = self.offered(tls=False)
+        auth = [f"AUTH {' '.join(offered)}"] if offered else []
         return Reply(250, None, (self.host_name, *self._keywords(), *starttls, *auth))
 
     def _keywords(self) -> list[str]:

@@ -27,21 +27,59 @@ class ClientTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Credentials. ``unprotected`` allows to send them in clear or over TLS that was not verified."""
+    """Credentials: ``password`` is the access token where the mechanism is XOAUTH2 (:meth:`xoauth2`).
+
+    ``unprotected`` allows to send them in clear or over TLS that was not verified; ``optional`` to go on
+    without a login where the host offers none of ``mechanisms``. The first of these that is offered is used;
+    they are those of :mod:`mailserver.smtp.clientlogin`.
+    """
 
     user: str
     password: str = field(repr=False)
     unprotected: bool = False
+    optional: bool = False
+    mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
+
+    @classmethod
+    def xoauth2(cls, user: str, token: str) -> Login:
+        """A login with an OAuth 2.0 access token (RFC 6750), as Google and Microsoft take it."""
+        return cls(user, token, mechanisms=("XOAUTH2",))
 
 
 @dataclass(frozen=True, slots=True)
 class SessionPlan:
-    """How a session is to be held. ``tls`` is ``off``, ``opportunistic`` or ``verified``."""
+    """How a session is to be held.
+
+    ============= ===================== ==================================================
+    tls           no STARTTLS offered   a certificate that is not good, a failed handshake
+    ============= ===================== ==================================================
+    off           clear                 clear: STARTTLS is not asked for
+    opportunistic clear                 encrypted all the same; or clear, on a new connection
+    offered       clear                 the session ends
+    verified      the session ends      the session ends
+    pinned        the session ends      the session ends
+    ============= ===================== ==================================================
+
+    ``pins`` are SHA-256 fingerprints of certificates (:func:`mailserver.net.tls.parse_pin`): for ``pinned``,
+    one of them is good, whoever signed it. ``implicit_tls``: TLS from the first octet (RFC 8314 §3.3).
+    """
 
     helo: str
     tls: str = "opportunistic"
     login: Login | None = None
     timeouts: ClientTimeouts = ClientTimeouts()
+    implicit_tls: bool = False
+    pins: frozenset[str] = frozenset()
+
+    @property
+    def demands_tls(self) -> bool:
+        """True when nothing may be sent in clear."""
+        return self.tls in ("verified", "pinned")
+
+    @property
+    def checks_certificate(self) -> bool:
+        """True when a session over TLS is one with a certificate that was found good."""
+        return self.tls in ("offered", "verified", "pinned")
 
 
 # Which of the time-outs of RFC 5321 §4.5.3.2 holds while the client waits for what.

@@ -28,6 +28,7 @@ from mailserver.smtp.command import Refused
 from mailserver.smtp.framing import ContentDecoder, Input, LineFault
 from mailserver.smtp.limits import Profile
 from mailserver.smtp.reply import Reply
+from mailserver.smtp.tally import Tally
 
 _NOTHING: frozenset[str] = frozenset()
 _OPENED, _CONTENT_BEGINS, _CONTENT_ENDS = events.Opened(), events.ContentBegins(), events.ContentEnds()
@@ -49,6 +50,8 @@ class ServerCore:
         self.profile = profile
         self.tls = tls
         self.authenticated = False
+        # Lines that may still be read in this turn of the holder, who sets it: who shares a thread takes turns.
+        self.lines_left = inf
         self._mechanisms = mechanisms or {}
         self._state = states.CONNECTED
         self._input = Input()
@@ -56,9 +59,9 @@ class ServerCore:
         self._question: events.Question | None = None
         self._events: deque[events.Event] = deque()
         self._eof = False
-        self._errors = self._commands = self._recipients = 0
+        self._tally = Tally(profile.limits)
         self._understood = _NOTHING
-        self._smtputf8 = False
+        self._recipients, self._smtputf8 = 0, False
         self._decoder: ContentDecoder | None = None
         self._dropped: Reply | None = None
         self._exchange: sasl.Exchange | None = None
@@ -103,6 +106,11 @@ class ServerCore:
         output.clear()
         return data
 
+    @property
+    def unsent(self) -> int:
+        """Octets that :meth:`data_to_send` would give."""
+        return sum(map(len, self._output))
+
     # What comes in.
 
     def receive(self, data: bytes) -> None:
@@ -115,9 +123,9 @@ class ServerCore:
         self._eof = True
 
     def next_event(self) -> events.Event | None:
-        """The next event, or None until more octets or an answer come."""
+        """The next event, or None until more octets, an answer or more :attr:`lines_left` come."""
         while not self._events:
-            if self._question is not None or self._state is states.CLOSED:
+            if self._question is not None or self._state is states.CLOSED or self.lines_left <= 0:
                 return None
             if not self._read():
                 if not self._eof:
@@ -195,10 +203,8 @@ class ServerCore:
         code = reply.code
         if code == 421:
             self._close(None, "421 was answered")
-        elif code >= 500:
-            self._errors += 1
-            if self._errors == self.profile.limits.error_limit:
-                self._close(replies.TOO_MANY_ERRORS, "too many errors")
+        elif code >= 500 and (end := self._tally.error()) is not None:
+            self._close(*end)
 
     def _close(self, reply: Reply | None, reason: str) -> None:
         if self._state is not states.CLOSED:
@@ -225,6 +231,7 @@ class ServerCore:
         line = self._input.line(self.profile.limits.auth_line)
         if line is None:
             return False
+        self.lines_left -= 1
         if isinstance(line, LineFault):
             self._bad_line(line)
         elif state is states.AUTH:
@@ -245,14 +252,12 @@ class ServerCore:
             self._close(replies.ENDLESS, "a line without end")
 
     def _read_command(self, line: bytes) -> None:
-        limits = self.profile.limits
-        self._commands += 1
-        if limits.max_commands and self._commands > limits.max_commands:
-            self._close(replies.TOO_MANY_COMMANDS, "too many commands")
+        if (end := self._tally.command(line)) is not None:
+            self._close(*end)
             return
         try:
             verb, argument = command.split(line)
-            if len(line) + 2 > limits.command_line:
+            if len(line) + 2 > self.profile.limits.command_line:
                 self._check_length(verb, len(line) + 2)
             run = _VERBS.get(verb)
             if run is None:
@@ -285,21 +290,21 @@ class ServerCore:
         limit = self.profile.limits.max_message_size
         if limit and params.size is not None and params.size > limit:
             raise Refused(replies.TOO_LARGE)
-        self._ask(events.MailFrom(path, params))
+        self._ask(events.MailFrom(path, params, argument[5:]))
 
     def _rcpt(self, argument: str) -> None:
         path, params = command.read_rcpt(argument, self._understood, self._smtputf8)
         limit = self.profile.limits.max_recipients
         if limit and self._recipients >= limit:
             raise Refused(replies.TOO_MANY_RECIPIENTS)
-        self._ask(events.RcptTo(path, params))
+        self._ask(events.RcptTo(path, params, argument[3:]))
 
     def _data(self, argument: str) -> None:
-        _no_argument(argument)
+        command.no_argument(argument)
         self._ask(_CONTENT_BEGINS)
 
     def _rset(self, argument: str) -> None:
-        _no_argument(argument)
+        command.no_argument(argument)
         self._forget()
         if self._state.transaction:
             self._state = states.READY
@@ -309,7 +314,7 @@ class ServerCore:
         self._say(replies.OK)
 
     def _quit(self, argument: str) -> None:
-        _no_argument(argument)
+        command.no_argument(argument)
         self._close(replies.GOODBYE, "QUIT")
 
     def _vrfy(self, argument: str) -> None:
@@ -328,18 +333,18 @@ class ServerCore:
             raise Refused(replies.TLS_ALREADY)
         if not self.profile.starttls:
             raise Refused(replies.NOT_IMPLEMENTED)
-        _no_argument(argument)
+        command.no_argument(argument)
         self._ask(events.StartTls())
 
     def _auth(self, argument: str) -> None:
         profile = self.profile
         if not profile.mechanisms:
             raise Refused(replies.NOT_IMPLEMENTED)
-        if not self.tls and not profile.auth_in_clear:
+        if profile.auth_waits_for_tls(argument, self.tls):
             raise Refused(replies.ENCRYPTION_NEEDED)
         if self.authenticated:
             raise Refused(replies.ALREADY_AUTHENTICATED)
-        self._exchange, step = sasl.begin(argument, profile.mechanisms, self._mechanisms)
+        self._exchange, step = sasl.begin(argument, profile.offered(self.tls), self._mechanisms)
         self._take_step(step)
 
     def _read_response(self, line: bytes) -> None:
@@ -413,7 +418,7 @@ class ServerCore:
         return replies.SEND_CONTENT
 
     def _end_transaction(self, question: events.ContentEnds) -> None:
-        self._errors = 0
+        self._tally.accepted()
         self._decoder = None
 
     def _log_in(self, question: events.Authenticate) -> None:
@@ -443,8 +448,3 @@ _ACCEPTED: Mapping[type[events.Question], Callable[[ServerCore, Any], Reply | No
     events.ContentEnds: ServerCore._end_transaction,
     events.Authenticate: ServerCore._log_in,
 }
-
-
-def _no_argument(argument: str) -> None:
-    if argument:
-        raise Refused(replies.NO_ARGUMENT)

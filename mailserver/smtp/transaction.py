@@ -23,6 +23,7 @@ from mailserver.smtp.status import Status
 class Phase(Enum):
     """What the client waits for. The value completes the sentence "no answer to …"."""
 
+    LOOKUP = "the look-up of its name"
     CONNECT = "the connection"
     GREETING = "the connection (no greeting)"
     HELLO = "EHLO"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -21,6 +21,7 @@ from mailserver.spool.due import WAITING, DueRows
 from mailserver.spool.flight import Flights
 from mailserver.spool.packing import dump, join_recipient, unpack_envelope, unpack_outcome, unpack_recipients
 from mailserver.spool.reader import Reader
+from mailserver.spool.wanted import Wanted
 
 _WINDOW = 5_000
 _TOGETHER = 32
@@ -29,7 +30,8 @@ _OCTETS = 16_777_216
 _EDGE = f"SELECT rowid FROM messages WHERE rowid > ? ORDER BY rowid LIMIT 1 OFFSET {_WINDOW}"  # noqa: S608 (a constant)
 _BACKLOG = """SELECT arrived, id, rowid FROM messages WHERE rowid > ? AND rowid <= ? AND unpacked = 0
     ORDER BY rowid LIMIT ?"""
-_MESSAGES = """SELECT id, unpacked, total, arrived, envelope, recipients, file, head, body, size, octets
+_MESSAGES = """SELECT id, unpacked, total, arrived, envelope, recipients,
+    EXISTS (SELECT 1 FROM sent WHERE sent.id = messages.id), file, head, body, size, octets
     FROM messages WHERE id IN (SELECT value FROM json_each(?))"""
 _ROWS = f"""SELECT message, number, mailbox, originals, due, attempts, notified, destination, outcome
     FROM recipients WHERE message IN (SELECT value FROM json_each(?)) AND {WAITING}
@@ -91,17 +93,19 @@ class Claims:
         due = self.rows.next(now)
         return None if due == math.inf else due
 
-    def claim(self, now: float, limit: int, closed: Collection[str]) -> list[Claim]:
+    def claim(self, now: float, limit: int, wanted: Wanted) -> list[Claim]:
         """See `ISpool.claim`."""
-        self.backlog.fill(limit)
-        due = self.rows.find(now, limit, closed)
-        found = list(islice(heapq.merge(self.backlog.found, due), limit))
+        untried = wanted.only is None or "" in wanted.only
+        if untried:
+            self.backlog.fill(limit)
+        due = self.rows.find(now, limit, wanted)
+        found = list(islice(heapq.merge(self.backlog.found if untried else (), due), limit))
         claims: list[Claim] = []
         octets = loaded = 0
         while loaded < len(found) and octets < _OCTETS:
             some = [queue_id for _since, queue_id in found[loaded : loaded + _TOGETHER]]
             loaded += len(some)
-            for claim in self._load(some, now, closed):
+            for claim in self._load(some, now, wanted):
                 octets += 0 if claim.content.file else claim.content.stored
                 claims.append(claim)
         self._left({queue_id for _since, queue_id in found[:loaded]}, due, now)
@@ -115,13 +119,13 @@ class Claims:
         if any(queue_id not in ids for _since, queue_id in due):
             self.rows.written(now)
 
-    def _load(self, ids: Sequence[str], now: float, closed: Collection[str]) -> list[Claim]:
+    def _load(self, ids: Sequence[str], now: float, wanted: Wanted) -> list[Claim]:
         listed = dump(ids)
         messages = {columns[0]: columns for columns in self._reader.rows(_MESSAGES, (listed,))}
         waiting: dict[str, list[Any]] = {}
         if any(columns[1] for columns in messages.values()):
             for queue_id, *columns in self._reader.rows(_ROWS, (listed,)):
-                if self.rows.is_due(columns[3], now) and columns[6] not in closed:
+                if self.rows.is_due(columns[3], now) and wanted.takes(columns[6]):
                     waiting.setdefault(queue_id, []).append(columns)
         claims = []
         for queue_id in dict.fromkeys(ids):
@@ -131,7 +135,7 @@ class Claims:
         return claims
 
     def _claim(self, message: tuple[Any, ...], rows: Sequence[Any]) -> Claim | None:
-        queue_id, unpacked, total, arrived, envelope, packed, *columns = message
+        queue_id, unpacked, total, arrived, envelope, packed, fates, *columns = message
         flight = self._flights.get(queue_id)
         progress: dict[int, Progress] = {}
         if unpacked:
@@ -142,7 +146,7 @@ class Claims:
         if not recipients:
             return None
         content = flight.content if flight is not None else self._content(columns)
-        self._flights.begin(queue_id, content, [one.number for one in recipients], total)
+        self._flights.begin(queue_id, content, [one.number for one in recipients], total, bool(fates))
         return Claim(queue_id, unpack_envelope(envelope), recipients, content, arrived, progress, again=True)
 
     def _content(self, columns: Sequence[Any]) -> SpoolContent:

@@ -2,7 +2,7 @@
 
 It takes whatever was queued during the last commit as one commit; with nothing queued it commits at once, for
 there is no timer. What came of a batch goes back to the reactor in one call. Between batches it checkpoints,
-and once a second of monotonic time it posts the tick.
+and once a second of monotonic time it posts the tick and sweeps old fates, one step.
 
 - No room (``full``): the batch is rolled back and new mail refused until the reserve can be made again;
   settlements get the room of the reserve.
@@ -13,6 +13,7 @@ and once a second of monotonic time it posts the tick.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,8 @@ from typing import Any
 
 from mailserver.interfaces import SpoolFailed, SpoolFull
 from mailserver.spool.errors import Meaning, meaning
-from mailserver.spool.ledger import Ledger
-from mailserver.spool.reserve import Reserve
-from mailserver.spool.wal import TOO_LARGE, WriteAheadLog
+from mailserver.spool.opening import Opened
+from mailserver.spool.wal import TOO_LARGE
 from mailserver.spool.work import Work
 
 _TICK = 1.0
@@ -45,10 +45,10 @@ class Surroundings:
 class Committer:
     """``put`` and ``stop`` are for the reactor thread; so are ``full`` and ``failed``, to read."""
 
-    def __init__(self, ledger: Ledger, wal: WriteAheadLog, reserve: Reserve, around: Surroundings) -> None:
-        self.ledger = ledger
-        self.wal = wal
-        self._reserve = reserve
+    def __init__(self, opened: Opened, around: Surroundings) -> None:
+        self.ledger = opened.ledger
+        self.wal = opened.wal
+        self._reserve = opened.reserve
         self._around = around
         self._post = around.post
         self._monotonic = around.monotonic
@@ -57,7 +57,8 @@ class Committer:
         self._tick_posted = False
         self._next_tick = around.monotonic() + _TICK
         self._reported = False
-        self.full: str | None = None if reserve.make() else "the disk is full"
+        # The room that a full disk gave up stays free for the first second: others open their files, too.
+        self.full: str | None = "the disk is full" if opened.full or not opened.reserve.make() else None
         self.failed: str | None = None
         # A daemon, so that a failed one does not keep the process.
         self._thread = threading.Thread(target=self._run, name="mailserver-commit", daemon=True)
@@ -155,6 +156,8 @@ class Committer:
     def _every_second(self, idle: bool) -> None:
         if self.full is not None:
             self._make_room()
+        elif swept := self.ledger.fates.sweep():
+            self.wal.written(swept)
         if idle:
             self.wal.idle()
 
@@ -240,12 +243,15 @@ class Committer:
         self._guarded(self._last)
         if self.failed is None:
             self.ledger.connection.close()
+            # The log is gone: on a full disk its room is the next start's.
+            with contextlib.suppress(OSError):
+                self._reserve.make()
             self._post(self._around.ended)
         else:
             self._loop()
 
     def _last(self) -> None:
-        self.ledger.fact("clean", "1")
+        self.ledger.note("clean", "1")
         self.wal.empty()
 
 

@@ -27,7 +27,7 @@ class SpoolOptions:
     Content over ``content_cap`` goes to a file, and so does all content while ``memory_budget`` is spent.
     A due time further ahead than ``longest_interval`` counts as now (0: no such rule). ``wal_extent`` is what
     the write-ahead log is extended to at start; ``reserve`` is kept free for settlements; ``max_database``
-    bounds the database file (0: only the disk does).
+    bounds the database file (0: only the disk does). ``fates_kept`` is how long the fates of a message are kept.
     """
 
     content_cap: int = 262_144
@@ -36,6 +36,7 @@ class SpoolOptions:
     wal_extent: int = 16 * MIB
     reserve: int = MIB
     max_database: int = 0
+    fates_kept: float = 30 * 86_400
 
 
 @dataclass(frozen=True, slots=True)

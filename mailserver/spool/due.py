@@ -14,6 +14,7 @@ from collections.abc import Collection
 from mailserver.spool.flight import Flights
 from mailserver.spool.packing import dump
 from mailserver.spool.reader import Reader
+from mailserver.spool.wanted import Wanted
 
 _WINDOW = 50_000
 _PAGE = 1_000
@@ -31,6 +32,9 @@ _EDGE = f"{_SELECT} AND due <= ? AND {_KEY} > (?, ?, ?) {_ORDER} OFFSET {_WINDOW
 _DUE = f"{_SELECT} AND due <= ? AND {_KEY} > (?, ?, ?) AND {_KEY} <= (?, ?, ?) AND {_OPEN} {_ORDER}"
 _FAR = f"{_SELECT} AND due > ? AND {_OPEN} {_ORDER}"
 _CLOSED = f"{_SELECT} AND due <= ? AND destination IN (SELECT value FROM json_each(?)) LIMIT 1"  # noqa: S608
+_NAMED = f"""SELECT due, message, number FROM recipients INDEXED BY recipients_destination
+    WHERE destination IN (SELECT value FROM json_each(?)) AND {WAITING} AND (due <= ? OR due > ?)
+    {_ORDER}"""  # noqa: S608
 _NEXT = f"SELECT min(due) FROM recipients WHERE {WAITING} AND due > ?"  # noqa: S608
 
 
@@ -45,6 +49,9 @@ class DueRows:
         # After a complete search: what was closed then, and when there may be more to find.
         self._searched: frozenset[str] | None = None
         self._later = self._after(-math.inf)
+        # The same after a complete search for named destinations.
+        self._searched_named: list[str] | None = None
+        self._later_named = self._later
         # When to ask, closed destinations included.
         self._next = self._later
 
@@ -65,10 +72,14 @@ class DueRows:
     def written(self, due: float) -> None:
         """A commit wrote a row that waits for `due`."""
         self._later = min(self._later, due)
+        self._later_named = min(self._later_named, due)
         self._next = min(self._next, due)
 
-    def find(self, now: float, limit: int, closed: Collection[str]) -> list[tuple[float, str]]:
+    def find(self, now: float, limit: int, wanted: Wanted) -> list[tuple[float, str]]:
         """Since when, and which message, oldest first: at most `limit`, each with a row to be tried now."""
+        if wanted.only is not None:
+            return self._find_named(now, limit, wanted.named)
+        closed = wanted.closed
         if self._nothing_new(now, closed):
             return []
         found: dict[str, float] = {}
@@ -77,6 +88,23 @@ class DueRows:
         if len(found) < limit and self._longest < math.inf:
             self._collect(found, self._reader.rows(_FAR, (now + self._longest, shut, _PAGE)), limit, now)
         self._remember(now, closed, shut, complete and len(found) < limit)
+        return [(due, message) for message, due in found.items()]
+
+    def _find_named(self, now: float, limit: int, named: list[str]) -> list[tuple[float, str]]:
+        """Few rows have these destinations while many others wait: they are found by their own index."""
+        far = now + self._longest
+        calm = now < self._later_named and (self._later_named <= far or self._later_named == math.inf)
+        if calm and named == self._searched_named:
+            return []
+        found: dict[str, float] = {}
+        most = _PAGE + self._flights.recipients()
+        page = self._reader.rows(_NAMED, (dump(named), now, far, most))
+        self._collect(found, [key for key in page if key[0] <= now], limit)
+        if len(found) < limit:
+            self._collect(found, [key for key in page if key[0] > far], limit, now)
+        complete = len(page) < most and len(found) < limit
+        self._searched_named = named if complete else None
+        self._later_named = self._after(now)
         return [(due, message) for message, due in found.items()]
 
     def _nothing_new(self, now: float, closed: Collection[str]) -> bool:

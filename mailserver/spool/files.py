@@ -4,8 +4,9 @@ A content file belongs to exactly one message and its name is random, so that no
 Removal is never urgent: what a crash leaves behind is swept at the next start, under the lock, and only what
 no row names. Jobs run on the disk pool and are counted, so that :meth:`ContentFiles.idle` can wait for them.
 
-Errors: no room (ENOSPC, EDQUOT) is SpoolFull and passes; any other OSError while writing or syncing is
-SpoolFailed and stops the whole spool, because what the disk holds is not known any more.
+Errors: no room (ENOSPC, EDQUOT) is SpoolFull and passes, and so does a file that could not be opened for want
+of descriptors or memory, because nothing was written. Any other OSError while writing or syncing is SpoolFailed
+and stops the whole spool, because what the disk holds is not known any more.
 """
 
 from __future__ import annotations
@@ -24,11 +25,22 @@ from twisted.python.failure import Failure
 from mailserver.interfaces import MailServerError, SpoolFailed, SpoolFull
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NOT_OPENED = NO_ROOM | {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+def open_file(path: str | Path, flags: int) -> int:
+    """A descriptor, for the owner alone. Raises OSError, or SpoolFull: room, descriptors or memory are short."""
+    try:
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno in _NOT_OPENED:
+            raise SpoolFull(f"cannot open {os.path.basename(path)}: {error.strerror}") from error
+        raise
 
 
 def sync_directory(path: str | Path) -> None:
     """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = open_file(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:

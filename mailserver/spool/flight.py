@@ -14,19 +14,21 @@ from mailserver.spool.content import SpoolContent
 
 
 class Flight:
-    """One message. ``total`` counts all its recipients; ``gone``: its row is deleted, only the flight is left."""
+    """One message. ``total`` counts all its recipients; ``fates``: more than its row is written when it ends;
+    ``gone``: its row is deleted, only the flight is left."""
 
-    __slots__ = ("content", "gone", "numbers", "total")
+    __slots__ = ("content", "fates", "gone", "numbers", "total")
 
-    def __init__(self, content: Content, numbers: set[int], total: int) -> None:
+    def __init__(self, content: Content, numbers: set[int], total: int, fates: bool) -> None:
         self.content = content
+        self.fates = fates
         self.numbers = numbers
         self.total = total
         self.gone = False
 
     def ends_with(self, changes: Sequence[Change]) -> bool:
-        """Whether `changes` of the holder leave nothing of the message."""
-        if len(changes) != self.total:
+        """Whether `changes` of the holder leave nothing of the message, and no word of it either."""
+        if len(changes) != self.total or self.fates:
             return False
         if self.total == 1:
             return changes[0].state in FINAL
@@ -50,11 +52,13 @@ class Flights:
         flight = self._flights.get(queue_id)
         return frozenset(flight.numbers) if flight is not None else frozenset()
 
-    def begin(self, queue_id: str, content: Content, numbers: Iterable[int], total: int) -> None:
+    def begin(
+        self, queue_id: str, content: Content, numbers: Iterable[int], total: int, fates: bool = False
+    ) -> None:
         """More of a message is in flight."""
         flight = self._flights.get(queue_id)
         if flight is None:
-            self._flights[queue_id] = Flight(content, set(numbers), total)
+            self._flights[queue_id] = Flight(content, set(numbers), total, fates)
         else:
             flight.numbers.update(numbers)
 

@@ -1,8 +1,9 @@
 """What a batch of work does to the database: the SQL of the one writing connection.
 
-:meth:`Ledger.commit` is one transaction: settlements and removals owed, then the new messages. Everything is
-done in few statements over many rows, because Python gives up and takes back its global lock around every
-step of a statement, and beside a busy reactor thread taking it back may cost milliseconds.
+:meth:`Ledger.commit` is one transaction: settlements and removals owed, with the fates they decide, then the
+new messages. Everything is done in few statements over many rows, because Python gives up and takes back its
+global lock around every step of a statement, and beside a busy reactor thread taking it back may cost
+milliseconds.
 
 Raises what sqlite3 raises, with the transaction rolled back; the caller decides what that means.
 """
@@ -16,6 +17,7 @@ from itertools import chain
 from typing import Any
 
 from mailserver.message.prepared import Prepared
+from mailserver.spool.fatebook import FateBook
 from mailserver.spool.packing import dump, pack_envelope, pack_recipients
 from mailserver.spool.rows import Row, Standing
 from mailserver.spool.work import Work
@@ -40,7 +42,8 @@ _COUNT_STATES = f"SELECT state, count(*) FROM recipients WHERE message IN {_LIST
 _REMOVE_MESSAGES = f"DELETE FROM messages WHERE id IN {_LISTED}"  # noqa: S608
 _REMOVE_RECIPIENTS = f"DELETE FROM recipients WHERE message IN {_LISTED}"  # noqa: S608
 _UNPACK = f"UPDATE messages SET unpacked = 1 WHERE id IN {_LISTED}"  # noqa: S608
-_MESSAGES = f"SELECT id, unpacked, recipients, arrived, file FROM messages WHERE id IN {_LISTED}"  # noqa: S608
+_MESSAGES = f"""SELECT id, unpacked, recipients, arrived, file, EXISTS (SELECT 1 FROM sent
+    WHERE sent.id = messages.id) FROM messages WHERE id IN {_LISTED}"""  # noqa: S608
 _ROWS = f"""SELECT message, number, mailbox, originals, state, due, attempts, notified, destination, outcome
     FROM recipients WHERE message IN {_LISTED}"""  # noqa: S608
 _ALL_STATES = """SELECT state, count(*) FROM recipients GROUP BY state
@@ -49,11 +52,13 @@ _ALL_STATES = """SELECT state, count(*) FROM recipients GROUP BY state
 
 
 class Ledger:
-    """Owns `connection`, which is in autocommit mode. ``counts``: recipients by state name, and ``messages``;
-    replaced after each commit, so that another thread may read it. ``pages``: about what the last commit wrote."""
+    """Owns `connection`, which is in autocommit mode; ``fates`` writes there, too. ``counts``: recipients by state
+    name, and ``messages``; replaced after each commit, so that another thread may read it. ``pages``: about what
+    the last commit wrote."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, fates: FateBook) -> None:
         self.connection = connection
+        self.fates = fates
         self.counts: Counter[str] = Counter()
         self.pages = 0
         for name, number in connection.execute(_ALL_STATES):
@@ -66,6 +71,7 @@ class Ledger:
         execute("BEGIN IMMEDIATE")
         try:
             self._settle(works, change)
+            self.fates.seen([work.seen for work in works if work.seen is not None])
             self._insert(works, change)
             execute("COMMIT")
         except BaseException:
@@ -104,7 +110,7 @@ class Ledger:
         standings = self._standings(dump(list(ids)))
         for work in works:
             work.earliest = None
-            work.gone = []
+            work.gone, work.settled = [], []
             for settlement, active in work.changes:
                 standing = standings.get(settlement.queue_id)
                 if standing is None:
@@ -112,24 +118,30 @@ class Ledger:
                 due = standing.apply(settlement, active)
                 if due is not None and (work.earliest is None or due < work.earliest):
                     work.earliest = due
+        if any(standing.fates for standing in standings.values()):
+            self.pages += self.fates.settle(standings)
         finished = [queue_id for queue_id, standing in standings.items() if standing.finished]
-        self._note_gone(works, {queue_id: standings.pop(queue_id).file for queue_id in finished})
+        self._note_gone(works, {queue_id: standings.pop(queue_id) for queue_id in finished})
         self._write(standings, change)
         return finished
 
-    def _note_gone(self, works: Sequence[Work], gone: dict[str, str | None]) -> None:
+    def _note_gone(self, works: Sequence[Work], gone: dict[str, Standing]) -> None:
         """The work that spoke last of a message tells that it is gone."""
         for work in reversed(works):
             for settlement, _active in work.changes:
-                if settlement.queue_id in gone:
-                    work.gone.append((settlement.queue_id, gone.pop(settlement.queue_id)))
+                standing = gone.pop(settlement.queue_id, None)
+                if standing is not None:
+                    work.gone.append((settlement.queue_id, standing.file))
+                    if standing.fates:
+                        work.settled.append(settlement.queue_id)
 
     def _standings(self, listed: str) -> dict[str, Standing]:
         found = self.connection.execute(_MESSAGES, (listed,)).fetchall()
-        standings = {
-            queue_id: Standing(True, file, {}) if unpacked else Standing.packed(recipients, arrived, file)
-            for queue_id, unpacked, recipients, arrived, file in found
-        }
+        standings = {}
+        for queue_id, unpacked, recipients, arrived, file, fates in found:
+            standing = Standing(True, file, {}) if unpacked else Standing.packed(recipients, arrived, file)
+            standing.fates = bool(fates)
+            standings[queue_id] = standing
         for queue_id, *columns in self.connection.execute(_ROWS, (listed,)).fetchall():
             row = Row.read(columns)
             standings[queue_id].rows[row.number] = row
@@ -159,7 +171,12 @@ class Ledger:
     def _insert(self, works: Sequence[Work], change: Counter[str]) -> None:
         rows = []
         for work in works:
+            work.earlier = None
             for prepared in work.stored:
+                if prepared.fates:
+                    self.fates.enter(work, prepared)
+                    if work.earlier is not None:
+                        break  # `store` of a message that is here already
                 rows.append(_columns(prepared))
                 change["messages"] += 1
                 change["queued"] += len(prepared.recipients)
@@ -176,11 +193,14 @@ class Ledger:
 
     # Facts about the whole.
 
-    def fact(self, name: str, value: str) -> str:
-        """Set a fact durably; the answer is what it was."""
-        (before,) = self.connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+    def fact(self, name: str) -> str:
+        """What is known."""
+        (value,) = self.connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return str(value)
+
+    def note(self, name: str, value: str) -> None:
+        """Set a fact durably."""
         self.connection.execute("UPDATE facts SET value = ? WHERE name = ?", (value, name))
-        return str(before)
 
     def shrink(self, octets: int) -> None:
         """Move free pages to the end of the database, from where the next checkpoint gives them back."""

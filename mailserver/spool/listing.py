@@ -41,7 +41,7 @@ class Listing:
 
     def find(self, query: Query) -> Page:
         """See `ISpoolReader.find`."""
-        if query.queue_id:
+        if query.queue_id is not None:
             return Page(tuple(self._messages([query.queue_id], query)))
         ids, after = self._ids(query)
         return Page(tuple(self._messages(ids, query)), after)

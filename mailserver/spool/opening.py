@@ -1,18 +1,24 @@
 """Opening the database of a spool for writing: the directory, the log, the connection, its settings read back.
 
 Every step is harmless to repeat. Names are synced, so that a power loss after the first 250 finds them.
+
+A full disk is no reason not to open, for then the queue could not drain: the reserve is given up first, and what
+only helps later is left out.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mailserver.interfaces import SpoolFailed
 from mailserver.spool.contract import SpoolOptions, SpoolWorld
-from mailserver.spool.files import sync_directory
+from mailserver.spool.errors import Meaning, meaning
+from mailserver.spool.fatebook import FateBook
+from mailserver.spool.files import open_file, sync_directory
 from mailserver.spool.ledger import Ledger
 from mailserver.spool.reserve import Reserve
 from mailserver.spool.schema import migrate
@@ -24,11 +30,13 @@ _FULL = 2
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What the commit thread works with."""
+    """What the commit thread works with. ``unclean``: see `SqliteSpool`; ``full``: the disk had no room."""
 
     ledger: Ledger
     wal: WriteAheadLog
     reserve: Reserve
+    unclean: bool
+    full: bool
 
 
 def prepare(directory: Path) -> None:
@@ -42,21 +50,41 @@ def prepare(directory: Path) -> None:
 
 
 def open_writer(directory: Path, options: SpoolOptions, world: SpoolWorld) -> Opened:
-    """Open ``spool.db``, whose lock is held. Raises SpoolFailed, SchemaTooNew, sqlite3.Error, OSError."""
+    """Open ``spool.db``, whose lock is held. Raises SpoolFailed, SpoolFull, SchemaTooNew, sqlite3.Error,
+    OSError."""
     database, log = directory / "spool.db", directory / "spool.db-wal"
-    os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    reserve = Reserve(directory / "reserve", options.reserve)
+    full = not reserve.make()
+    if full:
+        reserve.free()
+    os.close(open_file(database, os.O_RDWR | os.O_CREAT))
     connection = world.connect(database, isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
         _set_up(connection, options)
         migrate(connection)
         wal = WriteAheadLog(connection, log, options.wal_extent, world.clock.monotonic)
-        wal.checkpoint()
-        wal.extend()
+        _if_room(reserve, wal.checkpoint)
+        if not full:
+            wal.extend()
         sync_directory(directory)
-        return Opened(Ledger(connection), wal, Reserve(directory / "reserve", options.reserve))
+        fates = FateBook(connection, world.clock.wall, options.fates_kept)
+        ledger = Ledger(connection, fates)
+        unclean = ledger.fact("clean") != "1"
+        _if_room(reserve, ledger.note, "clean", "0")
+        return Opened(ledger, wal, reserve, unclean, full)
     except BaseException:
         connection.close()
         raise
+
+
+def _if_room(reserve: Reserve, function: Callable[..., None], *args: str) -> None:
+    """What can wait for better days."""
+    try:
+        function(*args)
+    except sqlite3.Error as error:
+        what = meaning(error)
+        if what is not Meaning.FULL and not (what is Meaning.PERHAPS_FULL and reserve.no_room()):
+            raise
 
 
 def _set_up(connection: sqlite3.Connection, options: SpoolOptions) -> None:

@@ -28,6 +28,16 @@ def _to_mailbox(raw: Sequence[Any]) -> Mailbox:
     return Mailbox(raw[0], Domain(raw[1]) if raw[1] is not None else None)
 
 
+def pack_mailbox(mailbox: Mailbox) -> str:
+    """The text of a column that holds one mailbox."""
+    return dump(_mailbox(mailbox))
+
+
+def unpack_mailbox(text: str) -> Mailbox:
+    """The reverse of :func:`pack_mailbox`."""
+    return _to_mailbox(load(text))
+
+
 def pack_envelope(envelope: Envelope) -> str:
     """The text of the column ``envelope``."""
     return dump(

@@ -60,12 +60,13 @@ class Row:
 @dataclass(slots=True)
 class Standing:
     """The recipients of one message while settlements are applied. ``before``: the states, on disk, of those
-    that changed."""
+    that changed; ``fates``: their fates were asked for."""
 
     unpacked: bool
     file: str | None
     rows: dict[int, Row]
     before: dict[int, State] = field(default_factory=dict)
+    fates: bool = False
 
     @classmethod
     def packed(cls, recipients: str, arrived: float, file: str | None) -> Standing:

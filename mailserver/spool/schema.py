@@ -8,6 +8,10 @@ them queued; afterwards the table ``recipients`` is, and nobody reads the packed
 so that the other columns are read without the overflow pages it lies on; for a content in a file it holds
 the header section alone. ``octets`` counts content as kept, without ``head``; ``size`` as SIZE does.
 ``recipients``: ``mailbox``, ``originals`` and ``outcome`` are packed; ``state`` is a name of `State`.
+
+Since version 2: ``sent`` names the messages that asked for fates. ``fates`` has a row for each recipient as
+given that is final (``recipient`` is packed). ``settled`` numbers the messages of which all are; a number is
+never used twice, because ``cursors`` says by number what each subscriber has seen.
 """
 
 from __future__ import annotations
@@ -50,7 +54,28 @@ _FIRST = (
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "INSERT INTO facts VALUES ('clean', '1')",
 )
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+_SECOND = (
+    "CREATE TABLE sent (id TEXT PRIMARY KEY, key TEXT) STRICT, WITHOUT ROWID",
+    "CREATE UNIQUE INDEX sent_key ON sent (key) WHERE key IS NOT NULL",
+    """CREATE TABLE fates (
+        message TEXT NOT NULL,
+        place INTEGER NOT NULL,
+        recipient TEXT NOT NULL,
+        state TEXT NOT NULL,
+        status TEXT NOT NULL,
+        reply TEXT,
+        attempts INTEGER NOT NULL,
+        time REAL NOT NULL,
+        PRIMARY KEY (message, place)
+    ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE settled (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        message TEXT NOT NULL UNIQUE,
+        time REAL NOT NULL
+    ) STRICT""",
+    "CREATE TABLE cursors (name TEXT PRIMARY KEY, number INTEGER NOT NULL) STRICT, WITHOUT ROWID",
+)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST, _SECOND)
 
 
 class SchemaTooNew(MailServerError):

@@ -33,12 +33,14 @@ from mailserver.spool.claims import Claims
 from mailserver.spool.committer import Committer, Surroundings
 from mailserver.spool.content import SpoolContent
 from mailserver.spool.contract import Page, Query, SpoolOptions, SpoolWorld
+from mailserver.spool.fates import SpoolFates
 from mailserver.spool.files import ContentFiles
 from mailserver.spool.flight import Flights
 from mailserver.spool.listing import Listing
-from mailserver.spool.lock import SpoolLock
+from mailserver.spool.lock import PATIENCE, SpoolLock
 from mailserver.spool.opening import Opened, open_writer, prepare
 from mailserver.spool.reader import Reader
+from mailserver.spool.wanted import Wanted
 from mailserver.spool.work import Work
 
 Subscriber = Callable[[list[Claim]], None]
@@ -50,7 +52,7 @@ _NOT_RUNNING = "the spool is not running"
 class SqliteSpool:
     """A spool in `directory`. Nothing is touched before :meth:`start`.
 
-    ``unclean``: whether the process before this one ended without :meth:`stop`.
+    ``unclean``: whether the process before this one ended without :meth:`stop`; ``fates`` is an `IFates`.
     """
 
     def __init__(self, directory: Path, options: SpoolOptions, world: SpoolWorld) -> None:
@@ -67,13 +69,16 @@ class SqliteSpool:
         self._fatal = False
         self._stopped: Deferred[None] | None = None
         self.unclean = False
+        self.fates = SpoolFates(self._reading, self._put)
 
     # Life.
 
     def start(self) -> None:
         """Lock, open, migrate, sweep, and start the commit thread. Blocks; before any listener accepts."""
         prepare(self._directory)
-        self._lock.acquire(self._world.clock.wall())
+        # A reactor that runs already has others to serve.
+        patience = 0.0 if getattr(self._world.reactor, "running", False) else PATIENCE
+        self._lock.acquire(self._world.clock.wall(), patience)
         try:
             self._open()
         except (sqlite3.Error, OSError) as error:
@@ -95,7 +100,7 @@ class SqliteSpool:
             undo.pop_all()
 
     def _begin(self, opened: Opened) -> None:
-        self.unclean = opened.ledger.fact("clean", "0") != "1"
+        self.unclean = opened.unclean
         strays = self._files.sweep(frozenset(opened.ledger.files()))
         if strays or self.unclean:
             self._world.log("spool.opened", unclean=self.unclean, strays=strays)
@@ -110,7 +115,7 @@ class SqliteSpool:
             self._failed,
             self._ended,
         )
-        self._committer = Committer(opened.ledger, opened.wal, opened.reserve, around)
+        self._committer = Committer(opened, around)
 
     def stop(self) -> Deferred[None]:
         """Commit what is queued, checkpoint, close, release the lock. After a failure nothing of that is done.
@@ -165,6 +170,11 @@ class SqliteSpool:
         return self._committer.unhealthy if self._running else _NOT_RUNNING
 
     @property
+    def failed(self) -> str | None:
+        """Why nothing is committed any more in this process; None while all is well."""
+        return self._committer.failed if self._running else None
+
+    @property
     def wal_size(self) -> int:
         """Octets of the write-ahead log."""
         return self._committer.wal.size
@@ -213,18 +223,25 @@ class SqliteSpool:
         self._committer.put(work)
         return work.done
 
-    def claim(self, now: float, limit: int, closed: Collection[str] = frozenset()) -> Sequence[Claim]:
+    def claim(
+        self, now: float, limit: int, closed: Collection[str] = frozenset(), only: Collection[str] | None = None
+    ) -> Sequence[Claim]:
         """See `ISpool.claim`. Answers nothing once the spool is stopped or has failed."""
         if not self._usable:
             return ()
         try:
-            return self._claims.claim(now, limit, closed)
+            return self._claims.claim(now, limit, Wanted(closed, only))
         except MailServerError:
             return ()
 
     def next_due(self) -> float | None:
         """See `ISpool.next_due`."""
         return self._claims.next_due(self._world.clock.wall()) if self._usable else None
+
+    def _reading(self) -> Reader:
+        if not self._running:
+            raise SpoolFailed(_NOT_RUNNING)
+        return self._reader
 
     @property
     def _usable(self) -> bool:
@@ -259,7 +276,10 @@ class SqliteSpool:
             self._flights.coming.difference_update(one.queue_id for one in work.stored)
             if work.error is None:
                 unneeded += [file for file in self._settled(work) if file is not None]
-                self._stored(work, fresh)
+                if work.earlier is None:
+                    self._stored(work, fresh)
+                else:
+                    _give_back(work)
             elif not isinstance(work.error, SpoolFailed):
                 # After a failed sync the row may be on disk all the same: then its content file must be, too.
                 _give_back(work)
@@ -270,6 +290,7 @@ class SqliteSpool:
                 work.done.errback(work.error)
         if unneeded:
             self._files.unlink(unneeded)
+        self.fates.tell(works)
         if fresh and self._subscriber is not None:
             self._subscriber(fresh)
 
@@ -295,7 +316,7 @@ class SqliteSpool:
                     content.release()
                 continue
             numbers = [one.number for one in recipients]
-            self._flights.begin(prepared.queue_id, content, numbers, len(numbers))
+            self._flights.begin(prepared.queue_id, content, numbers, len(numbers), prepared.fates)
             fresh.append(
                 Claim(prepared.queue_id, prepared.envelope, recipients, content, prepared.arrived, {}, again=False)
             )

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mailserver.spool.contract import MIB
-from mailserver.spool.files import NO_ROOM
+from mailserver.spool.files import NO_ROOM, open_file
 
 _PAGE = 4096
 _ZEROS = bytes(MIB)
@@ -51,8 +51,8 @@ class WriteAheadLog:
             return 0
 
     def extend(self) -> None:
-        """Extend it, while it is empty, as far as the disk has room. Raises OSError."""
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Extend it, while it is empty, as far as the disk has room. Raises OSError, SpoolFull."""
+        descriptor = open_file(self._path, os.O_WRONLY | os.O_CREAT)
         try:
             position = os.fstat(descriptor).st_size
             while position < self._extent:

@@ -17,13 +17,18 @@ from mailserver.message.prepared import Prepared
 
 class Work:
     """``removals`` are the messages of which every recipient ends here, in flight and by their holder: one DELETE
-    is all they need. ``changes`` is the rest, each with the numbers in flight when it was asked.
+    is all they need. ``changes`` is the rest, each with the numbers in flight when it was asked. ``seen``: a
+    subscriber of fates and the number that it has seen.
 
     Afterwards: ``error``, or None when it is committed; ``gone``: messages of ``changes`` that are no more, and
-    their content files; ``earliest``: the first due time that was written.
+    their content files; ``earliest``: the first due time that was written; ``settled``: the messages of ``gone``
+    that asked for fates; ``earlier``: the message that has the key of the one to be stored, which is not.
     """
 
-    __slots__ = ("changes", "done", "earliest", "error", "gone", "removals", "single", "stored")
+    __slots__ = (
+        "changes", "done", "earlier", "earliest", "error", "gone", "removals", "seen", "settled", "single",
+        "stored",
+    )  # fmt: skip
 
     def __init__(self, stored: Sequence[Prepared], single: bool) -> None:
         self.done: Deferred[Any] = Deferred()
@@ -34,6 +39,9 @@ class Work:
         self.error: Exception | None = None
         self.gone: list[tuple[str, str | None]] = []
         self.earliest: float | None = None
+        self.seen: tuple[str, int] | None = None
+        self.settled: list[str] = []
+        self.earlier: str | None = None
 
     @property
     def settles(self) -> bool:
@@ -42,5 +50,7 @@ class Work:
 
     def answer(self) -> str | list[str]:
         """What the caller gets: an id for ``store``, a list of them for ``settle``."""
+        if self.earlier is not None:
+            return self.earlier
         ids = [one.queue_id for one in self.stored]
         return ids[0] if self.single else ids

@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from mailserver.spool.budget import MemoryBudget
-from mailserver.spool.files import ContentFiles, sync_directory
+from mailserver.spool.files import ContentFiles, open_file, sync_directory
 
 PIECE = 262_144
 BEHIND = 1_048_576
@@ -94,8 +94,8 @@ class ContentWriter:
 
     def _append(self, pieces: list[bytes]) -> None:
         if self._file is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._file = FileIO(os.open(self._files.path(self._name), flags, 0o600), "wb")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            self._file = FileIO(open_file(self._files.path(self._name), flags), "wb")
         octets = memoryview(b"".join(pieces))
         while octets:
             octets = octets[self._file.write(octets) :]

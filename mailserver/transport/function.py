@@ -72,7 +72,9 @@ class FunctionTransport:
                 await answer
         except (TransientFailure, PermanentFailure) as refusal:
             return refusal.outcome
-        except Exception as error:
+        except GeneratorExit:
+            raise
+        except BaseException as error:
             _log.failure("delivery function failed for {queue_id}", queue_id=attempt.queue_id)
             return surprise(f"{type(error).__name__} in the delivery function")
         return delivered()

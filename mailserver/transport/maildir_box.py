@@ -88,16 +88,21 @@ class Shelf:
             box = self._boxes.get(path)
             if box is None:
                 box = Box(path)
-                self._remember(box)
+                try:
+                    self._remember(box)
+                except OSError:
+                    box.close()
+                    raise
             box.users += 1
             return box
 
     def _remember(self, box: Box) -> None:
-        if len(self._boxes) < OPEN_AT_ONCE:
-            self._boxes[box.path] = box
         if box.device not in self._systems:
             # Opened before the first write: syncfs reports errors since the descriptor was opened.
             self._systems[box.device] = os.dup(box.new)
+        # Last, since there may be no descriptor left: a box on the shelf has a file system that can be synced.
+        if len(self._boxes) < OPEN_AT_ONCE:
+            self._boxes[box.path] = box
 
     def give(self, box: Box) -> None:
         """The box is not used any more by whoever took it."""

@@ -27,10 +27,14 @@ from mailserver.smtp.status import Status
 from mailserver.transport.maildir_box import Box
 
 HOST_ERRORS = frozenset({errno.ENOSPC, errno.EROFS, errno.EMFILE, errno.ENFILE})
+# A letter that its owner moves or flags while we look is looked for so many times: a second copy is worse.
+LOOKS = 10
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _MAILBOX_FULL = Status(4, 2, 2)
 _MAILBOX_TROUBLE = Status(4, 2, 0)
 _SYSTEM_FULL = Status(4, 3, 1)
+_SYSTEM_TROUBLE = Status(4, 3, 0)
+_FULL_ERRORS = frozenset({errno.ENOSPC, errno.EROFS})
 
 
 @dataclass(slots=True, eq=False)
@@ -131,14 +135,12 @@ class _Found:
 
 
 def _look(name: str, letter: Letter, box: Box, listing: Listing) -> _Found:
-    try:
-        return _compare(listing.find(name, box), letter, box)
-    except FileNotFoundError:
-        listing.forget()  # its owner moved it after we read the names; once more, and then it is gone
-    try:
-        return _compare(listing.find(name, box), letter, box)
-    except FileNotFoundError:
-        return _Found()
+    for _ in range(LOOKS):
+        try:
+            return _compare(listing.find(name, box), letter, box)
+        except FileNotFoundError:
+            listing.forget()  # its owner moved it after we read the names
+    return _Found()
 
 
 def _compare(places: list[str], letter: Letter, box: Box) -> _Found:
@@ -214,7 +216,8 @@ def failure(error: OSError) -> Outcome:
     """What an error of the system means: one mailbox's trouble, unless the whole file system has it."""
     reason = os.strerror(error.errno) if error.errno else str(error)
     if error.errno in HOST_ERRORS:
-        return transient(f"the mail store cannot be written: {reason}", _SYSTEM_FULL, Scope.HOST)
+        status = _SYSTEM_FULL if error.errno in _FULL_ERRORS else _SYSTEM_TROUBLE
+        return transient(f"the mail store cannot be written: {reason}", status, Scope.HOST)
     if error.errno == errno.EDQUOT:
         return transient("the mailbox is over its quota", _MAILBOX_FULL)
     return transient(f"the mailbox cannot be written: {reason}", _MAILBOX_TROUBLE)

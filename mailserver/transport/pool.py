@@ -1,4 +1,4 @@
-"""Sessions that are kept for the next message to the same host.
+"""Sessions that are kept for the next message to the same host, and a message sent over one of them or a new one.
 
 A session is kept under everything that made it: address, port, host name, TLS policy, login. Only that, so a
 message whose policy demands verified TLS can never ride on a session that was opened without.
@@ -9,12 +9,17 @@ Bounds: each session carries at most ``reuse`` messages, waits :data:`IDLE` seco
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 
+from mailserver.message.envelope import Recipient
+from mailserver.message.outcome import Klass, Outcome
+from mailserver.message.route import Attempt
 from mailserver.net.client import ClientSession
+from mailserver.transport.portions import Portions
 
 # Long enough to bridge two batches of a busy queue, short enough to hold nobody's slot for nothing.
 IDLE = 3
@@ -31,6 +36,38 @@ class SessionPool:
         self._leaving: set[Deferred[None]] = set()
         self._count = 0
         self._stopped = False
+
+    async def send(
+        self, key: Hashable, attempt: Attempt, connect: Callable[[], Awaitable[ClientSession | Outcome]]
+    ) -> Mapping[Recipient, Outcome]:
+        """Send over a session kept under `key`, or over a new one from `connect`; keep it for the next.
+
+        More recipients than a transaction takes are sent in portions, one after the other."""
+        portions = Portions(attempt.recipients)
+        while portion := portions.next:
+            part = attempt if portion == attempt.recipients else replace(attempt, recipients=portion)
+            portions.told(await self._send(key, part, connect))
+        return portions.outcomes
+
+    async def _send(
+        self, key: Hashable, attempt: Attempt, connect: Callable[[], Awaitable[ClientSession | Outcome]]
+    ) -> Mapping[Recipient, Outcome]:
+        kept = self.take(key)
+        if kept is not None:
+            outcomes = await self._over(kept, key, attempt)
+            # The peer may have closed a session that waited: that says nothing about the host.
+            if not all(map(_lost, outcomes.values())):
+                return outcomes
+        session = await connect()
+        if isinstance(session, Outcome):
+            return dict.fromkeys(attempt.recipients, session)
+        return await self._over(session, key, attempt)
+
+    async def _over(self, session: ClientSession, key: Hashable, attempt: Attempt) -> Mapping[Recipient, Outcome]:
+        try:
+            return await session.send(attempt)
+        finally:
+            self.give(key, session)
 
     def take(self, key: Hashable) -> ClientSession | None:
         """A usable session made under `key`, or None. The newest: it is the least likely to be gone."""
@@ -83,3 +120,7 @@ class SessionPool:
             del self._idle[key]
         self._count -= 1
         self._end(session)
+
+
+def _lost(outcome: Outcome) -> bool:
+    return outcome.about_host and outcome.klass is Klass.TRANSIENT

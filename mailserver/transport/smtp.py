@@ -27,7 +27,7 @@ from mailserver.log import Log
 from mailserver.message.envelope import Recipient
 from mailserver.message.outcome import Klass, Outcome, Scope, surprise, transient
 from mailserver.message.route import Attempt, Route
-from mailserver.net.client import ClientSession, Connector, Peer
+from mailserver.net.client import Connector, Peer
 from mailserver.net.tls import ClientContexts
 from mailserver.settings.model import Settings
 from mailserver.smtp.plan import ClientTimeouts, SessionPlan
@@ -86,23 +86,9 @@ class SmtpTransport:
 
     async def _try(self, attempt: Attempt, peer: Peer) -> Mapping[Recipient, Outcome]:
         plan, key = self._way(attempt.route, peer)
-        kept = self._pool.take(key)
-        if kept is not None:
-            outcomes = await self._send(kept, key, attempt)
-            # The peer may have closed a session that waited: that says nothing about the host.
-            if not all(map(_lost, outcomes.values())):
-                return outcomes
         ca_file = attempt.route.tls.ca_file
-        session = await self._connector.connect(peer, plan, ca_file and str(self._settings.path(ca_file)))
-        if isinstance(session, Outcome):
-            return dict.fromkeys(attempt.recipients, session)
-        return await self._send(session, key, attempt)
-
-    async def _send(self, session: ClientSession, key: Hashable, attempt: Attempt) -> Mapping[Recipient, Outcome]:
-        try:
-            return await session.send(attempt)
-        finally:
-            self._pool.give(key, session)
+        ca_path = ca_file and str(self._settings.path(ca_file))
+        return await self._pool.send(key, attempt, lambda: self._connector.connect(peer, plan, ca_path))
 
     def _way(self, route: Route, peer: Peer) -> tuple[SessionPlan, Hashable]:
         plan = replace(self._plan, tls=route.tls.mode, login=self._login(route.destination))
@@ -123,24 +109,11 @@ def client_timeouts(settings: Settings) -> ClientTimeouts:
 
 def _elsewhere(outcome: Outcome | None) -> bool:
     """Whether another host may do better."""
-    return outcome is not None and _about_host(outcome)
-
-
-def _about_host(outcome: Outcome) -> bool:
-    return outcome.klass is not Klass.SUCCESS and outcome.scope is Scope.HOST and not outcome.uncertain
-
-
-def _lost(outcome: Outcome) -> bool:
-    return _about_host(outcome) and outcome.klass is Klass.TRANSIENT
+    return outcome is not None and outcome.about_host
 
 
 def _worth_keeping(before: Outcome | None, now: Outcome) -> Outcome:
     """Of two hosts the later one's word counts, but a "never" of one does not outweigh a "not now" of another."""
-    if (
-        before is not None
-        and before.klass is Klass.TRANSIENT
-        and now.klass is Klass.PERMANENT
-        and _about_host(now)
-    ):
+    if before is not None and before.klass is Klass.TRANSIENT and now.klass is Klass.PERMANENT and now.about_host:
         return before
     return now

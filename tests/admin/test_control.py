@@ -11,12 +11,13 @@ from mailserver.accounts.store import AccountStore
 from mailserver.admin.command import ControlError, Place
 from mailserver.admin.control import COMMANDS, Control
 from mailserver.admin.world import World
-from mailserver.interfaces import SpoolFull
+from mailserver.interfaces import MailServerError, SpoolFull
 from mailserver.message.claim import Change, Settlement
 from mailserver.message.envelope import Envelope, Original, Recipient
 from mailserver.message.outcome import permanent, transient
 from mailserver.message.state import State
-from mailserver.settings.model import Accounts, Settings
+from mailserver.queue.router import HOLD_REASON
+from mailserver.settings.model import Accounts, Relay, Settings, StaticRoute
 from mailserver.smtp.address import NULL, Mailbox
 from mailserver.smtp.status import Status
 from mailserver.spool.contract import Page, Query, QueuedMessage, QueuedRecipient
@@ -67,7 +68,7 @@ class Spool:
 
     def find(self, query):
         self.queries.append(query)
-        found = [m for m in self.messages if m.queue_id > query.after and query.queue_id in ("", m.queue_id)]
+        found = [m for m in self.messages if m.queue_id > query.after and query.queue_id in (None, m.queue_id)]
         return Page(tuple(found[:1]), found[0].queue_id if len(found) > 1 else "")
 
     def counts(self):
@@ -121,7 +122,7 @@ def test_each_command_teaches():
     for command in COMMANDS:
         assert command.example.startswith(command.name)
         assert command.summary.endswith((".", ")."))
-        assert command.who == "administrator"
+        assert command.who in ("administrator", "viewer")
         assert all(argument.help for argument in command.arguments)
     assert len({command.name for command in COMMANDS}) == len(COMMANDS)
 
@@ -135,8 +136,8 @@ def test_unknown_commands_and_arguments(kit):
 
 def test_the_life_of_a_domain(kit):
     kit.run("domain add", domain="example.org")
-    kit.run("account add", address="Anna@example.org", password="pw")
-    kit.run("account add", address="bob@example.org", password="pw", any_sender=True)
+    kit.run("account add", address="Anna@example.org", password="long password")
+    kit.run("account add", address="bob@example.org", password="long password", any_sender=True)
     kit.run("alias add", address="sales@example.org", targets=["anna@example.org", "x@y.example"])
     kit.run("domain postmaster", domain="example.org", account="bob@example.org")
     assert kit.run("domain list") == [
@@ -155,17 +156,71 @@ def test_the_life_of_a_domain(kit):
     assert kit.run("domain list") == []
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("domain add", {"domain": "anna@example.org"}, "is not a domain name"),
+        ("domain add", {"domain": "192.0.2.1"}, "is an address and no domain name"),
+        ("domain add", {"domain": "[192.0.2.1]"}, "is not a domain name"),
+        ("domain add", {"domain": "xn--\u00e9.example"}, "is not a domain name"),
+        ("domain add", {"domain": "xn--0.example"}, "xn--0 is no A-label"),
+        ("domain remove", {"domain": "none.example"}, "`domain list` shows those that are"),
+        (
+            "account add",
+            {"address": "j\u00f6rg@example.org", "password": "long password"},
+            "does not offer SMTPUTF8",
+        ),
+        (
+            "account add",
+            {"address": "anna@example.org", "password": "long password"},
+            r"\(account passwd anna@exam",
+        ),
+        ("account add", {"address": "bob@none.example", "password": "long password"}, "add it first"),
+        (
+            "account add",
+            {"address": "bob@example.org", "password": "7 chars"},
+            "has 7 characters; take at least 8",
+        ),
+        ("account passwd", {"address": "anna@example.org", "password": "7 chars"}, "take at least 8"),
+        ("account show", {"address": "bob@example.org"}, "there is no account bob"),
+        (
+            "alias add",
+            {"address": "*@example.org", "targets": ["anna@example.org"]},
+            "give each name its own alias",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_to_do(kit, name, arguments, words):
+    kit.run("domain add", domain="example.org")
+    kit.run("account add", address="anna@example.org", password="long password")
+    with pytest.raises(MailServerError, match=words):
+        kit.run(name, **arguments)
+
+
+def test_a_domain_that_is_there_already(kit):
+    assert kit.run("domain add", domain="example.org")["said"].startswith("added the domain")
+    assert kit.run("domain add", domain="Example.ORG")["said"] == "example.org is there already"
+    assert "said" in kit.run("domain add", domain="xn--mnchen-3ya.example")
+
+
+def test_account_show(kit, tmp_path):
+    kit.run("domain add", domain="example.org")
+    kit.run("account add", address="anna@example.org", password="long password")
+    shown = kit.run("account show", address="Anna@example.org")
+    assert (shown["address"], shown["maildir"]) == ("anna@example.org", f"{tmp_path}/maildirs/example.org/anna")
+
+
 def test_passwords_are_hashed_with_the_cost_of_the_settings(kit):
     kit.run("domain add", domain="example.org")
-    kit.run("account add", address="anna@example.org", password="old")
-    kit.run("account passwd", address="anna@example.org", password="new")
+    kit.run("account add", address="anna@example.org", password="old password")
+    kit.run("account passwd", address="anna@example.org", password="new password")
     [account] = kit.store.accounts()
     assert account.password_hash.startswith("$2b$04$")
-    assert bcrypt.checkpw(b"new", account.password_hash.encode())
+    assert bcrypt.checkpw(b"new password", account.password_hash.encode())
 
 
 def test_refusals_of_the_store_pass_through(kit):
-    with pytest.raises(AccountError, match="add it first"):
+    with pytest.raises(AccountError, match="`domain list` shows those that are"):
         kit.run("account list", domain="example.org")
     with pytest.raises(AccountError, match="at most 72"):
         kit.run("account add", address="anna@example.org", password="x" * 73)
@@ -202,8 +257,19 @@ def test_queue_list_says_where_each_recipient_stands_and_why(kit):
 
 
 def test_queue_list_narrows(kit):
-    kit.run("queue list", state="deferred", destination="remote.example", limit=5)
-    assert kit.spool.queries == [Query("", State.DEFERRED, "remote.example", "", 5)]
+    kit.run("queue list", state="deferred", limit=5)
+    assert kit.spool.queries == [Query(None, State.DEFERRED, "", "", 5)]
+    for place in ("remote.example", "Remote.Example", "remote"):
+        rows = kit.run("queue list", destination=place)["recipients"]
+        assert [each["recipient"] for each in rows] == ["bob@remote.example"]
+    rows = kit.run("queue list", destination="y.example")["recipients"]
+    assert [each["recipient"] for each in rows] == ["x@y.example"]
+    nothing = kit.run("queue list", destination="nowhere.example")
+    assert (nothing["recipients"], nothing["said"]) == ([], "nothing in the queue is for nowhere.example")
+    one = kit.run("queue list", destination="example", limit=1)
+    assert one["said"] == "more follow: queue list --destination example --limit 1 --after " + "0" * 23
+    with pytest.raises(ControlError, match="the destination is empty"):
+        kit.run("queue list", destination="")
     rows = kit.run("queue list", state="held")["recipients"]
     assert [each["recipient"] for each in rows] == ["eve@other.example"]
     with pytest.raises(ControlError, match="a queued recipient is queued, active, deferred, held"):
@@ -215,7 +281,8 @@ def test_queue_list_narrows(kit):
 def test_queue_list_of_nothing(kit):
     kit.spool.messages = []
     assert kit.run("queue list")["said"] == "the queue is empty"
-    assert kit.run("queue list", state="held")["said"] == "nothing more is in the queue"
+    assert kit.run("queue list", state="held")["said"] == "nothing in the queue is held"
+    assert kit.run("queue list", after="0" * 23)["said"] == "nothing more is in the queue"
 
 
 def test_queue_show(kit):
@@ -224,8 +291,21 @@ def test_queue_show(kit):
     assert shown["size"] == 1234
     assert shown["recipients"][0]["for"] == ["bob@remote.example"]
     assert "sender" not in shown["recipients"][0]
-    with pytest.raises(ControlError, match="no message nope is in the queue"):
-        kit.run("queue show", queue_id="nope")
+    with pytest.raises(ControlError, match=f"no message {'2' * 23} is in the queue"):
+        kit.run("queue show", queue_id="2" * 23)
+
+
+@pytest.mark.parametrize("wrong", ["", " ", "0", "0" * 22, "0" * 24, "nope", "0" * 22 + "%"])
+def test_an_empty_or_incomplete_queue_id_means_no_message_at_all(kit, wrong):
+    for name, arguments in (
+        ("queue show", {"queue_id": wrong}),
+        ("queue retry", {"queue_ids": [wrong]}),
+        ("queue remove", {"queue_ids": [wrong]}),
+        ("queue remove", {"queue_ids": ["0" * 23, wrong]}),
+    ):
+        with pytest.raises(ControlError, match=r"is no queue id: it has 23 characters"):
+            kit.run(name, **arguments)
+    assert kit.spool.settled == []
 
 
 def test_queue_retry_one_message(kit):
@@ -236,6 +316,27 @@ def test_queue_retry_one_message(kit):
     assert kit.queue.kicks == 1
 
 
+def test_what_is_on_hold_is_not_promised_an_attempt(kit):
+    hold = transient(HOLD_REASON)
+    message = replace(FIRST, recipients=(FIRST.recipients[0], replace(FIRST.recipients[1], last=hold)))
+    kit.spool.messages = [message]
+    [_, held] = kit.run("queue list")["recipients"]
+    assert held["why"].endswith('it goes out when the server is started with outgoing = "on" in [relay]')
+    relay = Relay(outgoing="hold")
+    kit.control = Control(replace(kit.world, settings=replace(kit.world.settings, relay=relay)))
+    reply = kit.run("queue retry", all=True)
+    assert reply["said"] == (
+        "one recipient will be tried now; one recipient still on hold until the server is started with"
+        ' outgoing = "on" in [relay]'
+    )
+    assert (reply["recipients"], reply["on hold"]) == (1, 1)
+    assert [change.number for change in kit.spool.settled[0].changes] == [0]
+    # A static route is never held.
+    routes = (StaticRoute(domain="other.example", host="127.0.0.1:26"),)
+    kit.control = Control(replace(kit.world, settings=replace(kit.world.settings, relay=relay, routes=routes)))
+    assert kit.run("queue retry", all=True) == {"recipients": 2, "said": "2 recipients will be tried now"}
+
+
 def test_queue_retry_all_goes_through_all_pages(kit):
     assert kit.run("queue retry", all=True)["recipients"] == 3
     assert [settlement.queue_id for settlement in kit.spool.settled] == ["0" * 23, "1" * 23]
@@ -243,7 +344,7 @@ def test_queue_retry_all_goes_through_all_pages(kit):
 
 def test_queue_retry_needs_one_of_the_two(kit):
     for arguments in ({}, {"all": True, "queue_ids": ["0" * 23]}):
-        with pytest.raises(ControlError, match="name the messages to retry, or say --all"):
+        with pytest.raises(ControlError, match="queue retry needs one of the two: QUEUE-IDS or --all"):
             kit.run("queue retry", **arguments)
     assert kit.spool.settled == []
 
@@ -267,8 +368,13 @@ def test_queue_remove_one_recipient(kit):
 
 def test_nothing_is_removed_when_one_of_the_messages_is_unknown(kit):
     with pytest.raises(ControlError, match="no message"):
-        kit.run("queue remove", queue_ids=["0" * 23, "nope"])
+        kit.run("queue remove", queue_ids=["0" * 23, "2" * 23])
     assert kit.spool.settled == []
+
+
+def test_viewers_only_look():
+    looks = {"status", "queue list", "queue show", "domain list", "account list", "account show", "alias list"}
+    assert {command.name for command in COMMANDS if command.who == "viewer"} == looks
 
 
 def test_a_full_spool_is_said(kit):
@@ -302,6 +408,8 @@ def test_a_stopped_instance_has_no_status(kit):
 
 
 def test_commands_on_files_know_their_instance(kit):
-    assert {command.name for command in COMMANDS if command.place is Place.FILES} == {"init", "config check"}
+    assert {command.name for command in COMMANDS if command.place is Place.FILES} == {
+        "init", "config check", "certificate new", "plugin list", "plugin show", "plugin new",
+    }  # fmt: skip
     with pytest.raises(ControlError, match="not empty"):
-        kit.run("init", domain="example.org", account="anna", password="pw")
+        kit.run("init", domain="example.org", account="anna", password="long password")

@@ -1,5 +1,6 @@
 """An instance is made whole or not at all."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def _cheap(monkeypatch):
     monkeypatch.setattr(instance, "hash_password", lambda text, cost: f"{cost}:{text}")
 
 
-def make(directory, first=First("example.org", "anna", "pw")):  # noqa: B008 - a value
+def make(directory, first=First("example.org", "anna", "long password")):  # noqa: B008 - a value
     out = []
     Deferred.fromCoroutine(create(directory, first, Clock())).addBoth(out.append)
     if hasattr(out[0], "raiseException"):
@@ -54,15 +55,15 @@ def test_everything_is_there_and_private(tmp_path):
     assert settings.relay.outgoing == "hold"
     certificate = settings.certificate("default")
     server_context(settings.path(certificate.chain), settings.path(certificate.key))
-    assert "mx on 127.0.0.1:2525" in check(settings)["said"]
+    assert "mx on 127.0.0.1:2525" in check(settings, Clock())["said"]
 
 
 def test_the_account_is_there(tmp_path):
-    make(tmp_path / "i", First("example.org", "Anna@example.org", "pw", "mx.example.org"))
+    make(tmp_path / "i", First("example.org", "Anna@example.org", "long password", "mx.example.org"))
     store = AccountStore(tmp_path / "i" / "accounts.db", inline, Clock())
     store.open()
     [account] = store.accounts()
-    assert (str(account.mailbox), account.password_hash) == ("anna@example.org", "12:pw")
+    assert (str(account.mailbox), account.password_hash) == ("anna@example.org", "12:long password")
     store.close()
     assert load(tmp_path / "i").host_name == "mx.example.org"
 
@@ -77,7 +78,7 @@ def test_an_empty_directory_is_taken(tmp_path):
 def test_what_is_there_is_never_touched(tmp_path):
     make(tmp_path / "i")
     before = {path: path.read_bytes() for path in (tmp_path / "i").rglob("*") if path.is_file()}
-    with pytest.raises(ControlError, match="exists and is not empty"):
+    with pytest.raises(ControlError, match=r"i is an instance already; .* name another directory: --instance DIR"):
         make(tmp_path / "i")
     assert {path: path.read_bytes() for path in (tmp_path / "i").rglob("*") if path.is_file()} == before
 
@@ -85,17 +86,40 @@ def test_what_is_there_is_never_touched(tmp_path):
 @pytest.mark.parametrize(
     ("first", "error", "words"),
     [
-        (First("no domain", "anna", "pw"), AccountError, "not a domain name"),
-        (First("example.org", "anna@example.net", "pw"), ControlError, "not in the domain example.org"),
-        (First("example.org", "a b", "pw"), AccountError, "not a mail address"),
-        (First("example.org", "anna", "pw", "no host"), SettingsError, "host_name"),
-        (First("example.org", ".".join("ab"), "pw", "a\nb"), SettingsError, "host_name"),
+        (First("no domain", "anna", "long password"), AccountError, "not a domain name"),
+        (First("example.org", "anna@example.net", "long password"), ControlError, "not in the domain example.org"),
+        (First("example.org", "a b", "long password"), AccountError, "not a mail address"),
+        (First("example.org", "anna", "long password", "no host"), SettingsError, "host_name"),
+        (First("example.org", ".".join("ab"), "long password", "a\nb"), SettingsError, "host_name"),
     ],
 )
 def test_bad_beginnings_leave_nothing(tmp_path, first, error, words):
     with pytest.raises(error, match=words):
         make(tmp_path / "i", first)
     assert not (tmp_path / "i").exists()
+
+
+def test_a_directory_with_something_else_in_it(tmp_path):
+    (tmp_path / "letter").touch()
+    with pytest.raises(ControlError, match="exists and is not empty; nothing was changed"):
+        make(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter"]
+
+
+def test_an_instance_of_another_user(tmp_path, monkeypatch):
+    make(tmp_path / "i")
+    uid = os.geteuid()
+
+    def closed(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "geteuid", lambda: uid + 4000)
+    monkeypatch.setattr(Path, "read_bytes", closed)
+    with pytest.raises(ControlError, match=r"i belongs to the user \S+; run this command as that user \(sudo -u"):
+        load(tmp_path / "i")
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    with pytest.raises(ControlError, match=r"is closed to its own user; run: chmod -R u\+rwX"):
+        load(tmp_path / "i")
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -119,7 +143,7 @@ def test_a_place_that_cannot_be(tmp_path):
 
 
 def test_no_instance(tmp_path):
-    with pytest.raises(ControlError, match=r"there is no instance in .* make one with `mailserverctl init`"):
+    with pytest.raises(ControlError, match=r"there is no instance in .* `mailserverctl --instance /\S+ init"):
         load(tmp_path)
 
 
@@ -130,7 +154,7 @@ def test_check_names_every_file_that_is_wrong(tmp_path):
     more = 'smart_host = "mx.remote.example:25"\nsmart_host_user = "u"\nsmart_host_password_file = "secret"\n'
     file.write_text(file.read_text().replace("[relay]\n", f'[relay]\nsmart_host_ca_file = "ca.pem"\n{more}'))
     with pytest.raises(ControlError) as caught:
-        check(load(tmp_path / "i"))
+        check(load(tmp_path / "i"), Clock())
     for words in ("default.key", "ca.pem", "secret"):
         assert sum(words in line for line in str(caught.value).split("\n")) == 1
 
@@ -142,5 +166,5 @@ def test_real_passwords_are_hashed(tmp_path, monkeypatch):
     make(tmp_path / "i")
     store = AccountStore(Path(tmp_path / "i" / "accounts.db"), inline, Clock())
     store.open()
-    assert bcrypt.checkpw(b"pw", store.accounts()[0].password_hash.encode())
+    assert bcrypt.checkpw(b"long password", store.accounts()[0].password_hash.encode())
     store.close()

@@ -17,6 +17,7 @@ from twisted.trial.unittest import TestCase
 from mailserver.admin import socketserver
 from mailserver.admin.client import Connection, NotRunning
 from mailserver.admin.command import ControlError
+from mailserver.admin.socketplace import MAX_NAME, place_problem
 from mailserver.admin.socketserver import MAX_CONNECTIONS, MAX_LINE, ControlSocket
 
 
@@ -61,6 +62,7 @@ class SocketTests(TestCase):
         # Longer than the path of a Unix socket may be.
         self.base = Path(tempfile.mkdtemp(prefix="control-"))
         self.path = self.base / ("a" * 100) / "run" / "control.sock"
+        self.path.parent.parent.mkdir()
         self.control, self.log = Control(), Log()
         self.socket = ControlSocket(self.path, self.control, reactor, self.log)
         self.socket.start()
@@ -155,6 +157,41 @@ class SocketTests(TestCase):
     def test_the_socket_is_private(self):
         assert stat.S_IMODE(self.path.stat().st_mode) == 0o600
         assert stat.S_IMODE(self.path.parent.stat().st_mode) == 0o700
+
+    def refused(self, path, words):
+        with pytest.raises(ControlError, match=words):
+            ControlSocket(path, self.control, reactor, self.log).start()
+
+    def test_a_directory_that_is_there_is_judged_and_not_changed(self):
+        for mode in (0o755, 0o1777, 0o770):
+            shared = self.base / f"shared{mode}"
+            shared.mkdir()
+            shared.chmod(mode)
+            self.refused(shared / "control.sock", rf"{shared} is open to other users \(mode {mode:04o}\)")
+            assert stat.S_IMODE(shared.stat().st_mode) == mode
+            assert list(shared.iterdir()) == []
+
+    def test_a_directory_of_another_user(self):
+        closed = self.base / "closed"
+        closed.mkdir(mode=0o700)
+        owner = os.geteuid()
+        self.patch(os, "geteuid", lambda: owner + 4000)
+        if owner:
+            self.refused(closed / "control.sock", "belongs to the user ")
+        else:  # root's own is nobody's trap
+            assert place_problem(closed / "control.sock") == ""
+
+    def test_only_the_last_directory_is_made(self):
+        self.refused(self.base / "x" / "y" / "control.sock", rf"{self.base}/x does not exist; make this")
+        assert not (self.base / "x").exists()
+
+    def test_a_name_that_is_too_long(self):
+        self.refused(self.path.with_name("s" * 90), "has 90 octets, and a socket's has at most 80")
+
+    async def test_the_longest_name(self):
+        longest = ControlSocket(self.path.with_name("s" * MAX_NAME), self.control, reactor, self.log)
+        longest.start()
+        await longest.stop()
 
     async def test_other_users_are_refused(self):
         self.patch(socketserver, "peer_uid", lambda connection: os.geteuid() + 1)

@@ -22,7 +22,7 @@ def test_a_sentence_stands_alone():
 
 def test_facts_and_tables():
     reply = {"host name": "mx", "uptime": 3, "queue": {"messages": 2, "held": 1}, "listeners": [{"name": "mx"}]}
-    assert rendered(reply) == "host name  mx\nuptime     3\nqueue      messages 2, held 1\nlisteners:\nname\nmx"
+    assert rendered(reply) == "host name  mx\nuptime     3 s\nqueue      messages 2, held 1\nlisteners:\nname\nmx"
 
 
 def test_a_table_with_a_sentence():

@@ -19,7 +19,7 @@ TOML = """
 host_name = "mail.test"
 [listeners.mx]
 role = "mx"
-listen = ["127.0.0.1:2525"]
+listen = ["127.66.6.7:2525"]
 """
 
 
@@ -46,11 +46,14 @@ def test_every_fact_is_there(tmp_path: Path) -> None:
         "from your users, TLS from the first octet, with login",
         "mail.test",
         f"{tmp_path}/maildirs/mail.test/you",
-        f"curl --cacert {tmp_path}/certificates/default.pem",
+        f"swaks --server 127.0.0.1:2587 --tls --tls-verify --tls-ca-path {tmp_path}/certificates/default.pem ",
+        f"curl --crlf --cacert {tmp_path}/certificates/default.pem --ssl-reqd --url smtp://127.0.0.1:2587 ",
+        f"--tls-starttls=on --tls-trust-file={tmp_path}/certificates/default.pem --auth=on --user=you@mail.test",
+        'change the line outgoing = "hold" in [relay] of ',
         ".venv/bin/mailserverctl account passwd you@mail.test",
         "the log                 this terminal",
         "Mail to other hosts is held",
-        '[routes."example.org"]',
+        '[routes."partner.example"]',
         ".venv/bin/mailserverctl send-test",
     ):
         assert fact in text
@@ -81,6 +84,25 @@ def test_the_command_reads_the_instance(tmp_path: Path, capsys: pytest.CaptureFi
     assert f"--instance {tmp_path} send-test" in text
 
 
+def test_what_keeps_the_server_from_starting_is_said_without_a_banner(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (instance(tmp_path) / "accounts.db").write_bytes(b"nonsense")
+    with pytest.raises(SystemExit, match=r"accounts\.db: is no database"):
+        main(["--instance", str(tmp_path)])
+    assert capsys.readouterr().out == ""
+    (tmp_path / "accounts.db").unlink()
+    with pytest.raises(SystemExit, match=r"accounts\.db: is missing"):
+        main(["--instance", str(tmp_path)])
+    assert not (tmp_path / "accounts.db").exists()
+
+
+def test_commands_are_quoted_for_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "my mail").mkdir()
+    main(["--instance", str(instance(tmp_path / "my mail"))])
+    assert f"--instance '{tmp_path}/my mail' send-test" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("toml", "words"),
     [("host_name = 7\n", "host_name"), ("host_name = 'mail.test'\n[spool]\nnonsense = 1\n", "nonsense")],
@@ -93,6 +115,6 @@ def test_wrong_settings_are_said_in_words(tmp_path: Path, toml: str, words: str)
 def test_an_instance_in_use_names_its_user(tmp_path: Path) -> None:
     lock = SpoolLock(instance(tmp_path) / "spool")
     lock.acquire(0.0)
-    with pytest.raises(SystemExit, match="in use by process"):
+    with pytest.raises(SystemExit, match="another server has this instance open"):
         main(["--instance", str(tmp_path)])
     lock.release()

@@ -138,6 +138,34 @@ def test_local_mail_waits_until_there_is_room(disk: SmallDisk, make_there: Calla
     accepted_again(daemon, message("after"), ALICE)
 
 
+@on_a_small_disk
+@pytest.mark.parametrize("names", [False, True])
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_start_on_a_full_disk_drains_the_queue(
+    disk: SmallDisk, make_there: Callable[[str], Daemon], next_hop: NextHop, how: str, names: bool
+) -> None:
+    daemon = make_there(next_hop.settings + RETRY).start()
+    next_hop.hold()
+    client = Client(daemon.address)
+    for token in ("one", "two", "three"):
+        assert client.send(message(token), AWAY).code == 250
+    client.close()
+    next_hop.wait(3)
+    daemon.stop() if how == "stop" else daemon.kill()
+    tried = dict(next_hop.copies)
+    next_hop.open()
+    (disk.fill_names if names else disk.fill)()
+    assert (disk.names_left if names else disk.left) == 0
+    daemon.start()
+    # What was there goes out, and nothing new comes in.
+    until(lambda: queued(daemon), lambda left: left == 0)
+    assert set(next_hop.copies) == set(tried)
+    assert no_room(Client(daemon.address).send(message("refused"), ALICE))
+    disk.free()
+    accepted_again(daemon, message("late"), ALICE)
+    daemon.wait_letters(1)
+
+
 @pytest.mark.peer("strace")
 def test_an_outcome_that_cannot_be_committed_is_kept_and_nothing_new_begins(
     make: Callable[..., Daemon], attach: Callable[..., Trace], next_hop: NextHop

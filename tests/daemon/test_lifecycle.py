@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import smtplib
 import socket
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from mailserver.net.tls import self_signed
+from mailserver.spool.lock import SpoolLock
 from tests.harness.daemon import DOMAIN, Daemon, until
 
 pytestmark = pytest.mark.daemon
@@ -152,10 +154,29 @@ def test_what_is_closed_altogether(name: str, daemons: Callable[..., Daemon]) ->
     says(daemon, rf"{re.escape(str(path))}: is not writable for this user; run: chmod .*", prefix=UNPRIVILEGED)
 
 
+def test_accounts_that_are_gone_or_broken(daemons: Callable[..., Daemon]) -> None:
+    daemon = daemons()
+    accounts = daemon.instance / "accounts.db"
+    place = re.escape(str(accounts))
+    accounts.write_bytes(b"this is no database" * 500)
+    (daemon.instance / "spool").mkdir()
+    (daemon.instance / "spool/spool.db").write_bytes(b"nor is this")
+    says(
+        daemon,
+        rf"{place}: is no database, or a damaged one; restore it from a backup",
+        r"\S+spool/spool\.db: is no database, or a damaged one; restore it from a backup, or move it away",
+    )
+    (daemon.instance / "spool/spool.db").unlink()
+    accounts.write_bytes(b"")
+    says(daemon, rf"{place}: is empty, and without it .*; restore it from a backup, or make a new instance .*")
+    accounts.unlink()
+    says(daemon, rf"{place}: is missing, and without it .*; restore it from a backup, or make a new instance .*")
+
+
 def test_an_instance_that_is_not_there(daemons: Callable[..., Daemon]) -> None:
     daemon = daemons()
     daemon.config.unlink()
-    says(daemon, rf"{re.escape(str(daemon.config))}: cannot be read \(No such file or directory\); make an .*")
+    says(daemon, rf"{re.escape(str(daemon.config))}: there is no such settings file; name it with --config, or .*")
 
 
 @pytest.mark.parametrize("manner", [0, 1], ids=["foreground", "daemonized"])
@@ -178,7 +199,8 @@ def test_a_second_daemon_names_the_first(manner: int, daemons: Callable[..., Dae
 
 def test_what_fails_after_the_check(daemons: Callable[..., Daemon]) -> None:
     daemon = daemons()
-    (daemon.instance / "accounts.db").write_bytes(b"this is no database" * 500)
+    # What cannot be seen from its first octets.
+    (daemon.instance / "accounts.db").write_bytes(b"SQLite format 3\0" + b"this is no database" * 500)
     parent = daemon.instance.parent
     ran = daemon.refused(*manners(parent)[1])
     assert ran.returncode == 1
@@ -369,3 +391,26 @@ def test_sigterm_does_not_wait_for_ever(daemons: Callable[..., Daemon]) -> None:
     daemon.start()
     assert daemon.queue() == []
     assert daemon.letters() == []
+
+
+def test_every_connection_may_have_a_descriptor(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path).start("prlimit", "--nofile=256:5000")
+    try:
+        assert daemon.process is not None
+        assert resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE) == (5000, 5000)
+    finally:
+        daemon.kill()
+
+
+def test_a_start_waits_for_a_command_that_has_the_instance_for_a_moment(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path)
+    (daemon.instance / "spool").mkdir(mode=0o700)
+    lock = SpoolLock(daemon.instance / "spool")
+    lock.acquire(0.0)
+    ended = threading.Timer(1.5, lock.release)
+    ended.start()
+    try:
+        daemon.start()
+    finally:
+        ended.join()
+        daemon.kill()

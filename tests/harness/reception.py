@@ -17,8 +17,10 @@ from mailserver.interfaces import IClock, IIntake
 from mailserver.message.content import Content
 from mailserver.message.envelope import Envelope, Facts
 from mailserver.message.identity import Identity
+from mailserver.reception.asking import Asking, Bounds
 from mailserver.reception.delivery import SpoolDelivery, Store
 from mailserver.reception.limits import PerMinute
+from mailserver.reception.login import Login
 from mailserver.reception.policy import Policy
 from mailserver.reception.session import Rates, World
 
@@ -84,6 +86,11 @@ class DroppableContent(Content):
     def discard(self) -> None:
         self.discarded = True
         super().discard()
+
+
+def login_to(portal: Any, clock: IClock | None = None, log: Any = None) -> Login:
+    """The login of one session."""
+    return Login(portal, Asking(clock or TurnedClock(), log or Recorder(), "s1", Bounds()))
 
 
 class Kit:

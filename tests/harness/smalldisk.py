@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -57,8 +58,25 @@ class SmallDisk:
     def free(self) -> None:
         """Give back what :meth:`fill` took."""
         for filler in self._fillers:
-            filler.unlink()
+            shutil.rmtree(filler) if filler.is_dir() else filler.unlink()
         self._fillers.clear()
+
+    def fill_names(self) -> None:
+        """Take every free inode."""
+        full = self.path / "names"
+        full.mkdir()
+        self._fillers.append(full)
+        try:
+            for number in range(1_000_000):
+                (full / str(number)).touch()
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+
+    @property
+    def names_left(self) -> int:
+        """Free inodes."""
+        return os.statvfs(self.path).f_favail
 
     @property
     def left(self) -> int:

@@ -7,7 +7,7 @@ from mailserver.message.query import Page, Query
 
 def test_an_empty_query_asks_for_the_first_page_of_everything() -> None:
     query = Query()
-    assert (query.queue_id, query.state, query.destination, query.after) == ("", None, "", "")
+    assert (query.queue_id, query.state, query.destination, query.after) == (None, None, "", "")
     assert query.limit > 0
 
 

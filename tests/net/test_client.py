@@ -5,16 +5,19 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone, ConnectionRefusedError
+from twisted.internet import reactor, ssl
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.endpoints import TCP4ClientEndpoint, wrapClientTLS
+from twisted.internet.error import ConnectionDone, ConnectionRefusedError, DNSLookupError, UnknownHostError
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.protocols.basic import LineReceiver
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
@@ -23,11 +26,12 @@ from mailserver.message.envelope import Envelope, Original, Recipient
 from mailserver.message.outcome import Klass, Outcome, Scope
 from mailserver.message.route import Attempt, Route
 from mailserver.net.client import AT_ONCE, ClientSession, Connector, Peer, transaction_of
-from mailserver.net.tls import ClientContexts, self_signed, server_context
+from mailserver.net.tls import ClientContexts, certificate_pin, self_signed, server_context
 from mailserver.net.wire import LINGER
 from mailserver.smtp.address import Mailbox
 from mailserver.smtp.plan import SessionPlan
 from mailserver.smtp.status import Status
+from mailserver.smtp.transaction import Phase
 from mailserver.threads import inline
 
 PEER = Peer("mx.b.example", "192.0.2.1", 25)
@@ -186,6 +190,24 @@ def test_each_recipient_has_its_outcome() -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", [Content.of, FromDisk])
+def test_8bitmime_is_needed_only_by_octets_that_are_not_ascii(kind: Any) -> None:
+    net = Net()
+    session = net.session()
+    declared = attempt(kind(b"x\n"))
+    declared = replace(declared, envelope=replace(declared.envelope, body="8BITMIME"))
+    result = Result(session.send(declared))
+    assert net.heard().startswith(b"MAIL FROM:<me@example.org>\r\n")
+    net.says(b"250 m\r\n250 r\r\n354 go\r\n", b"250 kept\r\n")
+    assert result.outcomes[0].klass is Klass.SUCCESS
+    result = Result(session.send(replace(declared, content=kind("ä\n".encode()))))
+    assert (result.outcomes[0].klass, result.outcomes[0].status) == (Klass.PERMANENT, Status(5, 6, 3))
+    broken = FromDisk(OSError("bad sector"))
+    result = Result(session.send(replace(declared, content=broken)))
+    assert (result.outcomes[0].klass, result.outcomes[0].status) == (Klass.TRANSIENT, Status(4, 3, 0))
+    assert session.usable
+
+
 def test_lost_after_the_final_dot() -> None:
     net = Net()
     session = net.session()
@@ -339,6 +361,83 @@ def test_asked_for_content_and_closed_at_once() -> None:
     assert result.outcomes[0].remote_reply == "421 or rather not"
 
 
+def test_cancelled_while_it_connects() -> None:
+    net = Net()
+    result = Deferred.fromCoroutine(net.connector.connect(PEER, CLEAR))
+    failed: list[Failure] = []
+    result.addErrback(failed.append)
+    net.accept()
+    result.cancel()
+    assert net.transport.aborted
+    net.reactor.advance(0)
+    assert failed[0].check(CancelledError)
+    assert net.reactor.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize("replies", [(), (b"250 m\r\n250 r\r\n354 go\r\n",)])
+def test_cancelled_within_a_message(replies: Sequence[bytes]) -> None:
+    net = Net()
+    session = net.session()
+    result = Deferred.fromCoroutine(session.send(attempt(Content.of(b"x\r\n"))))
+    failed: list[Failure] = []
+    result.addErrback(failed.append)
+    net.says(*replies)
+    result.cancel()
+    assert net.transport.aborted
+    assert not session.usable
+    net.reactor.advance(0)
+    assert failed[0].check(CancelledError)
+
+
+def test_cancelled_while_the_peer_does_not_read() -> None:
+    net = Net()
+    result = Deferred.fromCoroutine(net.session().send(attempt(FromDisk(b"one\n", b"two\n"))))
+    failed: list[Failure] = []
+    result.addErrback(failed.append)
+    net.fill()
+    net.says(b"250 m\r\n250 r\r\n354 go\r\n")
+    result.cancel()
+    assert net.transport.aborted
+    assert net.transport.producer is None
+    net.reactor.advance(0)
+    assert failed[0].check(CancelledError)
+
+
+class Failing:
+    """An endpoint whose connections fail with `error`."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        return fail(self.error)
+
+
+@pytest.mark.parametrize(
+    ("error", "phase", "status"),
+    [
+        (DNSLookupError("no results"), Phase.LOOKUP, Status(4, 4, 3)),
+        (UnknownHostError("which?"), Phase.LOOKUP, Status(4, 4, 3)),
+        (ConnectionRefusedError(), Phase.CONNECT, Status(4, 4, 1)),
+        (RuntimeError("a proxy of somebody's"), Phase.CONNECT, Status(4, 4, 1)),
+    ],
+)
+def test_an_endpoint_that_fails(error: Exception, phase: Phase, status: Status) -> None:
+    result = Result(Net().connector.connect(Peer("smtp.example", "", 0, Failing(error)), CLEAR))
+    assert (result.value.phase, result.value.status) == (phase, status)
+    assert str(error) in result.value.text
+
+
+def test_a_transport_without_nagle() -> None:
+    net = Net()
+    Result(net.connector.connect(PEER, CLEAR))
+    protocol = net.reactor.tcpClients[-1][2].buildProtocol(None)
+    protocol.makeConnection(StringTransport())
+    protocol.dataReceived(b"220 hi\r\n")
+    assert protocol.transport.value() == b"EHLO me.example.org\r\n"
+    protocol.dataReceived(b"421 bye\r\n")
+
+
 def test_quit() -> None:
     net = Net()
     session = net.session()
@@ -473,6 +572,8 @@ class TlsTests(TestCase):
         await self.port.stopListening()
         if self.factory.open:
             self.factory.empty = Deferred()
+            for one in set(self.factory.open):  # a session that a failed test has left
+                one.transport.abortConnection()
             await self.factory.empty
 
     async def connect(self, host: str, mode: str, ca_file: str = "") -> ClientSession | Outcome:
@@ -504,6 +605,50 @@ class TlsTests(TestCase):
         assert isinstance(outcome, Outcome)
         assert outcome.status == Status(4, 7, 5)
         assert "self-signed" in outcome.text
+
+    async def test_offered_is_verified_where_it_is_offered(self) -> None:
+        await self.good("mx.b.example", "offered", str(self.chain))
+        assert (True, b"EHLO me") in self.factory.heard
+        outcome = await self.connect("mx.b.example", "offered")
+        assert isinstance(outcome, Outcome)
+        assert "self-signed" in outcome.text
+
+    async def pinned(self, pin: str, **more: Any) -> ClientSession | Outcome:
+        peer = Peer("other.example", "127.0.0.1", self.port.getHost().port)
+        return await self.connector.connect(peer, SessionPlan("me", "pinned", pins=frozenset({pin}), **more))
+
+    async def test_pinned(self) -> None:
+        session = await self.pinned(certificate_pin(self.chain.read_bytes()))
+        assert isinstance(session, ClientSession), session
+        await session.quit()
+        assert (True, b"EHLO me") in self.factory.heard
+
+    async def test_pinned_and_it_is_another(self) -> None:
+        outcome = await self.pinned("0" * 64)
+        assert isinstance(outcome, Outcome)
+        assert (outcome.status, outcome.phase) == (Status(4, 7, 5), Phase.TLS)
+        assert certificate_pin(self.chain.read_bytes()) in outcome.text
+        assert (True, b"EHLO me") not in self.factory.heard
+
+    async def test_tls_from_the_first_octet(self) -> None:
+        self.port.factory = TLSMemoryBIOFactory(self.factory.context, False, self.factory)
+        session = await self.pinned(certificate_pin(self.chain.read_bytes()), implicit_tls=True)
+        assert isinstance(session, ClientSession), session
+        await session.quit()
+        assert self.factory.heard == [(False, b"EHLO me"), (False, b"QUIT")]
+
+    async def test_tls_that_the_endpoint_brings(self) -> None:
+        self.port.factory = TLSMemoryBIOFactory(self.factory.context, False, self.factory)
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port.getHost().port)
+        trust = ssl.trustRootFromCertificates([ssl.Certificate.loadPEM(self.chain.read_bytes())])
+        wrapped = wrapClientTLS(ssl.optionsForClientTLS("mx.b.example", trust), endpoint)
+        peer = Peer("mx.b.example", "", 0, wrapped)
+        session = await self.connector.connect(peer, SessionPlan("me", "verified"))
+        assert isinstance(session, ClientSession), session
+        await session.quit()
+        outcome = await self.connector.connect(peer, SessionPlan("me", "pinned", pins=frozenset({"0" * 64})))
+        assert isinstance(outcome, Outcome)
+        assert "not pinned" in outcome.text
 
     async def test_verified_and_no_file_of_authorities(self) -> None:
         outcome = await self.connect("mx.b.example", "verified", str(self.directory / "absent.pem"))

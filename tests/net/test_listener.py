@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Iterator
 
 import pytest
 
-from mailserver.net.listener import BindProblem, _sentence, bind, try_bind
+from mailserver.net.listener import BindProblem, _sentence, accept, bind, try_bind
 from mailserver.settings.forms import HostPort
 
 
@@ -93,3 +94,36 @@ def test_try_bind_says_all_and_keeps_nothing(taken: HostPort) -> None:
     assert "listeners.c.listen" in problems[1]
     (again,) = bind(free)
     again.close()
+
+
+class Adopting:
+    """A reactor with real sockets, as far as listening goes."""
+
+    def __init__(self) -> None:
+        self.adopted: list[tuple[str, int]] = []
+
+    def adoptStreamPort(self, descriptor: int, family: int, factory: object) -> object:
+        with socket.socket(fileno=os.dup(descriptor)) as copy:
+            assert copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            self.adopted.append(copy.getsockname())
+        return factory
+
+
+def test_all_addresses_of_a_listener_are_accepted_on() -> None:
+    reactor = Adopting()
+    assert accept(reactor, [HostPort("127.0.0.1", 0)] * 2, "listen", "factory") == ["factory"] * 2
+    assert len({port for _, port in reactor.adopted}) == 2
+
+
+def test_none_is_when_one_cannot_be_bound(taken: HostPort) -> None:
+    reactor = Adopting()
+    with pytest.raises(BindProblem):
+        accept(reactor, [HostPort("127.0.0.1", 0), taken], "listen", None)
+    assert reactor.adopted == []
+
+
+def test_a_reactor_that_adopts_no_sockets_listens_itself() -> None:
+    from mailserver.testing.reactor import MemoryReactor
+
+    (port,) = accept(MemoryReactor(), [HostPort("192.0.2.1", 25)], "listen", None)
+    assert (port.getHost().host, port.getHost().port) == ("192.0.2.1", 25)

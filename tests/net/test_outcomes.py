@@ -40,6 +40,7 @@ def test_replies(
     assert outcome.state is (State.FAILED if klass is P else State.DEFERRED)
     assert outcome.remote_mta == "mx.example"
     assert outcome.remote_reply == str(Reply(code, status, ("words",)))
+    assert outcome.phase is phase
 
 
 def test_success() -> None:
@@ -52,6 +53,7 @@ def test_no_reply() -> None:
     outcome = outcome_of(Answer(Phase.FINAL, None, Status(4, 4, 2), "lost", uncertain=True), "mx.example")
     assert (outcome.klass, outcome.scope, outcome.remote_reply) == (T, Scope.HOST, None)
     assert outcome.uncertain
+    assert (outcome.phase, outcome.about_host) == (Phase.FINAL, False)
 
 
 def test_not_even_asked() -> None:

@@ -1,5 +1,6 @@
 """The server's shell: turns, waiting, deadlines, back-pressure, TLS, and losing the connection."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionLost
 from twisted.internet.protocol import ClientCreator, Factory, Protocol
 from twisted.internet.ssl import ClientContextFactory
+from twisted.internet.task import Clock as TaskClock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
@@ -170,6 +172,70 @@ def test_half_a_line_writes_nothing():
 def test_several_replies_to_the_end_of_content():
     session = content(ContentEnds=[replies.OK, replies.LOCAL_ERROR])
     assert session.say(b".\r\n") == [250, 451]
+
+
+class Turns(TaskClock):
+    """A reactor that has one turn in a second."""
+
+    def callLater(self, when: float, what: Any, *args: Any, **more: Any) -> Any:
+        return super().callLater(when + 1, what, *args, **more)
+
+
+def busy() -> Session:
+    """A session whose transport has a reactor, and others to serve."""
+    session = Session(replace(PROFILE, limits=ServerLimits(error_limit=0, junk_limit=0)))
+    session.transport.reactor = Turns()
+    return session
+
+
+def test_a_turn_is_a_hundred_commands_and_the_next_goes_on():
+    session = busy()
+    reactor = session.transport.reactor
+    assert len(session.say(b"NOOP\r\n" * 250 + b"QUIT\r\n")) == 100
+    assert session.say(b"NOOP\r\n") == []
+    reactor.advance(1)
+    assert len(session.codes()) == 100
+    reactor.advance(1)
+    assert session.codes()[-2:] == [250, 221]
+    assert len(session.codes()) == 151
+    assert reactor.getDelayedCalls() == []
+
+
+def test_what_is_not_worked_on_in_a_turn_pauses_the_socket():
+    session = busy()
+    session.say(b"NOOP\r\n" * 20_000)
+    assert session.transport.producerState == "paused"
+    while session.transport.reactor.getDelayedCalls():
+        session.transport.reactor.advance(1)
+    assert session.transport.producerState == "producing"
+    assert len(session.codes()) == 20_000
+
+
+def test_a_lost_connection_has_no_next_turn():
+    session = busy()
+    session.say(b"NOOP\r\n" * 250)
+    session.lose()
+    assert session.transport.reactor.getDelayedCalls() == []
+
+
+def test_the_end_of_input_waits_for_the_commands_before_it():
+    session = busy()
+    session.say(b"NOOP\r\n" * 150)
+    session.protocol.readConnectionLost()
+    assert not session.transport.disconnecting
+    session.transport.reactor.advance(1)
+    assert len(session.codes()) == 150
+    assert session.transport.disconnecting
+
+
+def test_back_pressure_is_seen_within_a_turn():
+    long = reply(250, None, *["x" * 400] * 20)
+    session = busy()
+    session.handler.answers[events.MailFrom] = long
+    session.say(b"EHLO x\r\n")
+    session.transport.write = lambda data: session.protocol.pauseProducing()
+    session.say(b"MAIL FROM:<a@b>\r\nRSET\r\n" * 40)
+    assert session.handler.names().count("MailFrom") == 3
 
 
 # Waiting.

@@ -10,10 +10,18 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 
-from mailserver.net.tls import CertificateProblem, client_context, self_signed, server_context
+from mailserver.net.tls import (
+    CertificateProblem,
+    certificate_pin,
+    client_context,
+    parse_pin,
+    pin_problem,
+    self_signed,
+    server_context,
+)
 
 NOW = 1_800_000_000.0
 PEM, PKCS8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
@@ -129,3 +137,21 @@ def test_client_authorities(pair: tuple[Path, Path], tmp_path: Path) -> None:
         client_context("verified", "mx.example.org", str(tmp_path / "absent.pem"))
     # Who verifies nothing reads no authorities.
     client_context("opportunistic", "mx.example.org", str(tmp_path / "absent.pem"))
+
+
+def test_a_pin_as_people_and_openssl_write_it() -> None:
+    pem = self_signed("mx.example.org", NOW)[0]
+    certificate = crypto.load_certificate(crypto.FILETYPE_PEM, pem)
+    pin = certificate_pin(pem)
+    shown = certificate.digest("sha256").decode()
+    assert shown.count(":") == 31
+    assert parse_pin(shown) == parse_pin(pin.upper()) == pin
+    assert pin_problem(certificate, frozenset({"0" * 64, pin})) == ""
+    assert pin in pin_problem(certificate, frozenset({"0" * 64}))
+    assert "no certificate" in pin_problem(None, frozenset({pin}))
+
+
+@pytest.mark.parametrize("text", ["", "ab", "g" * 64, "0" * 63, "sha256//AAAA"])
+def test_no_pin(text: str) -> None:
+    with pytest.raises(ValueError, match="64 hexadecimal digits"):
+        parse_pin(text)

@@ -125,19 +125,22 @@ class FakeSpool:
         if claims:
             self.on_stored(claims)
 
-    def _due(self, now: float, closed: Collection[str]) -> dict[str, list[Row]]:
+    def _due(self, now: float, closed: Collection[str], only: Any = None) -> dict[str, list[Row]]:
         found: dict[str, list[Row]] = {}
         for queue_id, rows in self.rows.items():
             for number, row in rows.items():
                 here = row.state in WAITING and row.due <= now and row.destination not in closed
+                here = here and (only is None or row.destination in only)
                 if here and (queue_id, number) not in self.flying:
                     found.setdefault(queue_id, []).append(row)
         return found
 
-    def claim(self, now: float, limit: int, closed: Collection[str] = frozenset()) -> Sequence[Claim]:
+    def claim(
+        self, now: float, limit: int, closed: Collection[str] = frozenset(), only: Collection[str] | None = None
+    ) -> Sequence[Claim]:
         self.claims += 1
         claims = []
-        for queue_id, rows in list(self._due(now, closed).items())[:limit]:
+        for queue_id, rows in list(self._due(now, closed, only).items())[:limit]:
             prepared = self.messages[queue_id]
             recipients = tuple(row.recipient for row in rows)
             progress = {row.recipient.number: row.progress for row in rows if row.progress != Progress()}

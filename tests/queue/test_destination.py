@@ -32,6 +32,22 @@ def test_there_are_so_many_places_in_all() -> None:
     assert windows.admit("c")
 
 
+def test_a_quarter_of_all_places_is_for_who_has_none() -> None:
+    windows = Windows(each=20, total=8)
+    assert [windows.admit("dead") for _ in range(7)] == [True] * 6 + [False]
+    assert windows.closed() == {"dead"}
+    assert not windows.full
+    assert windows.admit("good")
+    assert not windows.admit("good")
+    assert windows.admit("other")
+    assert windows.full
+    windows.release("dead")
+    assert not windows.admit("dead")
+    assert windows.closed() == {"dead", "good", "other"}
+    windows.release("good")
+    assert windows.admit("good")
+
+
 def test_an_attempt_that_never_had_a_place_cannot_give_it_back() -> None:
     windows = Windows(1, 1)
     windows.admit("a")

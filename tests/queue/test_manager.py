@@ -451,14 +451,39 @@ def test_whoever_waits_because_all_places_are_taken_goes_when_any_is_free(make: 
     assert [attempt.queue_id for attempt in kit.smtp.attempts] == [first, second]
 
 
-def test_nothing_is_claimed_while_every_place_is_taken(make: Any) -> None:
+def test_while_every_place_is_taken_only_what_needs_none_is_claimed(make: Any) -> None:
     kit = make.Kit(total=1)
     kit.use(smtp=make.Slow())
+    kit.local.answer = lambda attempt: transient("over quota")
     kit.store("a@one.example")
-    claims = kit.spool.claims
-    kit.backlog("b@two.example")
+    remote, here = kit.store("b@two.example"), kit.store("anna@here.example")
+    kit.local.answer = lambda attempt: delivered()
+    unknown = kit.backlog("ben@here.example")
+    kit.tick(60)
+    assert len(kit.smtp.attempts) == 1
+    assert (remote, 0) not in kit.spool.flying
+    assert kit.spool.states(here) == kit.spool.states(unknown) == [State.DELIVERED]
+
+
+def test_silent_hosts_leave_room_for_others(make: Any) -> None:
+    kit = make.Kit(each=2, total=8)
+    kit.use(smtp=make.Slow())
+    for number in range(40):
+        kit.store(f"a@dead{number % 5}.example")
     kit.tick()
-    assert kit.spool.claims == claims
+    good = kit.store("b@good.example")
+    assert kit.smtp.attempts[-1].queue_id == good
+
+
+def test_a_local_transport_that_needs_places_is_not_claimed_for_nothing(make: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(module, "WAITING", 0)
+    kit = make.Kit(total=1)
+    kit.use(smtp=make.Slow(), local=make.Slow())
+    kit.store("a@one.example")
+    kit.store("anna@here.example")
+    claims = len(kit.spool.settlements)
+    kit.tick()
+    assert len(kit.spool.settlements) == claims
 
 
 def test_destinations_take_turns(make: Any) -> None:
@@ -766,6 +791,33 @@ def test_any_history_ends_with_every_recipient_final_and_each_attempt_counted_on
             tried = sum(row.recipient.number in {r.number for r in a.recipients} for a in done)
             # An attempt is counted by its settlement, and only by it.
             assert tried == row.progress.attempts
+
+
+# Stopped, and started again on the same spool.
+
+
+def test_a_restart_goes_on_with_everything_that_came_in_between(make: Any) -> None:
+    kit = make.Kit(each=1)
+    kit.use(smtp=make.Slow())
+    waiting: Deferred[Any] = Deferred()
+    kit.router.rules["slow.example"] = lambda _: waiting
+    routed = kit.store("a@slow.example")
+    under_way, place = kit.backlog("b@mx.example"), kit.backlog("c@mx.example")
+    kit.tick()
+    stopped = Deferred.fromCoroutine(kit.manager.stop(lambda done: done))
+    late, backlog = kit.store("d@late.example"), kit.backlog("e@back.example")
+    waiting.callback(Route("smtp", "slow.example"))
+    kit.smtp.end()
+    assert stopped.called
+    kit.tick()
+    assert len(kit.smtp.attempts) == 1
+    kit.router.rules.clear()
+    kit.manager.start()
+    while kit.smtp.open:
+        kit.smtp.end()
+    for queue_id in (routed, under_way, place, late, backlog):
+        assert kit.spool.states(queue_id) == [State.RELAYED]
+        assert kit.settled_once(queue_id)
 
 
 def test_due_now_by_a_later_reading_of_the_clock_is_due(kit: Any, monkeypatch: Any) -> None:

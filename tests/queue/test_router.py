@@ -11,7 +11,7 @@ from mailserver.message.envelope import Envelope
 from mailserver.message.outcome import Klass, Outcome
 from mailserver.message.resolution import Found, Resolution
 from mailserver.message.route import Route, TlsPolicy
-from mailserver.queue.router import HOLD_REASON, LOCAL, Router, bracketed
+from mailserver.queue.router import HOLD_REASON, LOCAL, Router, Routers, bracketed
 from mailserver.settings import Relay, Settings, StaticRoute
 from mailserver.smtp.address import Mailbox
 from mailserver.smtp.status import Status
@@ -95,3 +95,36 @@ def test_a_directory_may_take_its_time(make: Any) -> None:
 )
 def test_bracketed(text: str, destination: str) -> None:
     assert bracketed(text) == destination
+
+
+class Fixed:
+    """A router with one answer."""
+
+    def __init__(self, answer, asked):
+        self._answer, self._asked = answer, asked
+
+    def route(self, recipient, envelope):
+        self._asked.append(self)
+        return self._answer() if callable(self._answer) else self._answer
+
+
+async def later(value):
+    return value
+
+
+@pytest.mark.parametrize("way", ["plain", "later"])
+def test_routers_are_asked_until_one_has_an_answer(way):
+    def says(value):
+        return value if way == "plain" else lambda: later(value)
+
+    asked = []
+    found = Route("acme", "there")
+    routers = [Fixed(says(answer), asked) for answer in (None, None, found, LOCAL)]
+    answer = Routers(routers).route(None, None)
+    if way == "later":
+        got = []
+        Deferred.fromCoroutine(answer).addBoth(got.append)
+        answer = got[0]
+    assert answer is found
+    assert asked == routers[:3]
+    assert Routers([Fixed(None, [])]).route(None, None) is None

@@ -9,6 +9,7 @@ from twisted.python.failure import Failure
 
 from mailserver.reception import refusals
 from mailserver.reception.factory import ReceptionFactory, plain_address, profile_of
+from mailserver.reception.limits import counted_as
 from mailserver.settings.model import Limits, Listener, Reception, Settings
 from tests.harness.reception import Kit
 
@@ -101,10 +102,10 @@ def test_only_submission_offers_a_login_and_only_under_tls() -> None:
 
 @pytest.mark.parametrize(
     ("host", "plain"),
-    [("::ffff:192.0.2.9", "192.0.2.9"), ("192.0.2.9", "192.0.2.9"), ("2001:db8::1", "2001:db8::1")],
+    [("::ffff:192.0.2.9", "192.0.2.9"), ("192.0.2.9", "192.0.2.9"), ("2001:db8::1", "2001:db8::/64")],
 )
 def test_addresses_are_counted_in_one_form(host: str, plain: str) -> None:
-    assert plain_address(host) == plain
+    assert counted_as(plain_address(host)) == plain
     factory = made(Kit())
     connected(factory, IPv6Address("TCP", host, 1))
     assert factory.connections._by_address == {plain: 1}

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pytest
+
 from mailserver.reception import limits
-from mailserver.reception.limits import Connections, PerMinute
+from mailserver.reception.limits import Connections, PerMinute, counted_as
 
 
 def test_connections_in_all_are_bounded() -> None:
@@ -57,3 +59,30 @@ def test_the_number_of_addresses_remembered_is_bounded(monkeypatch) -> None:
         assert rate.count(f"192.0.2.{number}", 0)
     assert not rate.allows("192.0.2.9", 0)
     assert rate.allows("192.0.2.0", 0)
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.1"),
+        ("no:address", "no:address"),
+    ],
+)
+def test_who_is_counted(address: str, name: str) -> None:
+    assert counted_as(address) == name
+
+
+def test_all_addresses_of_a_64_are_one_client() -> None:
+    rate, connections = PerMinute(1), Connections(10, 1)
+    assert rate.count("2001:db8::1", 0)
+    assert not rate.allows("2001:db8::2", 0)
+    assert not rate.count("2001:db8::2", 0)
+    assert rate.count("2001:db8:0:1::1", 0)
+    assert connections.enter("2001:db8::1")
+    assert not connections.enter("2001:db8::2")
+    connections.leave("2001:db8::1")
+    assert connections.enter("2001:db8::2")

@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 
 from mailserver.message.identity import Identity
-from mailserver.reception.login import Login, Refused
+from mailserver.reception.login import Refused
 from mailserver.smtp.sasl import PasswordCredentials
-from tests.harness.reception import ANNA, PASSWORD, Kit
+from tests.harness.reception import ANNA, PASSWORD, Kit, login_to
 
 
 def now(coroutine: Any) -> Any:
@@ -41,13 +41,13 @@ class FixedPortal:
 
 
 def test_the_right_password() -> None:
-    login = Login(Kit().portal)
+    login = login_to(Kit().portal)
     assert now(login.with_credentials(credentials())) == Identity(ANNA)
     assert login.identity == Identity(ANNA)
 
 
 def test_the_wrong_password() -> None:
-    login = Login(Kit().portal)
+    login = login_to(Kit().portal)
     with pytest.raises(Refused):
         now(login.with_credentials(credentials(b"wrong")))
     assert login.identity is None
@@ -56,19 +56,19 @@ def test_the_wrong_password() -> None:
 def test_acting_as_another_account_is_refused_before_the_portal_is_asked() -> None:
     kit = Kit()
     with pytest.raises(Refused):
-        now(Login(kit.portal).with_credentials(credentials(authzid=b"bert@mail.test")))
+        now(login_to(kit.portal).with_credentials(credentials(authzid=b"bert@mail.test")))
     assert kit.logins == 0
 
 
 def test_authzid_may_name_the_same_account() -> None:
-    login = Login(Kit().portal)
+    login = login_to(Kit().portal)
     assert now(login.with_credentials(credentials(authzid=ANNA.encode()))) == Identity(ANNA)
 
 
 def test_the_portal_is_asked_for_two_interfaces_in_this_order() -> None:
     portal = FixedPortal(UnauthorizedLogin())
     with pytest.raises(Refused):
-        now(Login(portal).anonymously())
+        now(login_to(portal).anonymously())
     assert portal.asked == [(None, IMessageDeliveryFactory, IMessageDelivery)]
 
 
@@ -77,7 +77,7 @@ def test_the_portal_is_asked_for_two_interfaces_in_this_order() -> None:
 )
 @pytest.mark.parametrize("interface", [IMessageDelivery, IMessageDeliveryFactory, object])
 def test_what_is_no_delivery_is_no_login(avatar: Any, interface: Any) -> None:
-    login = Login(FixedPortal((interface, avatar, lambda: None)))
+    login = login_to(FixedPortal((interface, avatar, lambda: None)))
     with pytest.raises(Refused):
         now(login.with_credentials(credentials()))
     assert login.identity is None
@@ -85,19 +85,19 @@ def test_what_is_no_delivery_is_no_login(avatar: Any, interface: Any) -> None:
 
 def test_what_are_no_credentials_are_refused() -> None:
     with pytest.raises(Refused):
-        now(Login(Kit().portal).with_credentials(object()))
+        now(login_to(Kit().portal).with_credentials(object()))
 
 
 def test_a_fault_of_a_checker_is_no_refusal() -> None:
     with pytest.raises(ZeroDivisionError):
-        now(Login(FixedPortal(ZeroDivisionError())).with_credentials(credentials()))
+        now(login_to(FixedPortal(ZeroDivisionError())).with_credentials(credentials()))
 
 
 def test_logout_is_called_once_for_each_login() -> None:
     kit = Kit()
     avatar = kit.delivery_for(Identity(ANNA))
     calls: list[int] = []
-    login = Login(FixedPortal((IMessageDelivery, avatar, lambda: calls.append(1))))
+    login = login_to(FixedPortal((IMessageDelivery, avatar, lambda: calls.append(1))))
     now(login.anonymously())
     now(login.with_credentials(credentials()))
     assert calls == [1]

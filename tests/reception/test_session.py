@@ -14,12 +14,11 @@ from twisted.python.failure import Failure
 from mailserver.interfaces import PoolFull, SpoolFailed, SpoolFull
 from mailserver.net.server import ServerProtocol, Surroundings
 from mailserver.reception.limits import PerMinute
-from mailserver.reception.login import Login
 from mailserver.reception.session import Peer, Rates, Session
 from mailserver.smtp import sasl
 from mailserver.smtp.limits import Profile
 from mailserver.smtp.server import ServerCore
-from tests.harness.reception import ANNA, PASSWORD, Kit
+from tests.harness.reception import ANNA, PASSWORD, Kit, login_to
 
 MESSAGE = b"Subject: hi\r\n\r\nhello\r\n.\r\n"
 TO_ANNA = b"MAIL FROM:<x@far.example>\r\nRCPT TO:<anna@mail.test>\r\nDATA\r\n"
@@ -38,7 +37,7 @@ class Wire:
             submission=submission,
         )
         self.transport = StringTransport()
-        self.login = Login(portal or kit.portal)
+        self.login = login_to(portal or kit.portal, kit.clock, kit.log)
         peer = Peer("192.0.2.9", "mx", submission, "s1")
         self.session = Session(kit.world, peer, self.login, tls=False)
         core = ServerCore(profile, sasl.PASSWORD_MECHANISMS)
@@ -166,6 +165,19 @@ def test_a_checker_that_cannot_answer_is_no_login(error: Exception) -> None:
     wire = Wire(Kit(), submission=True, portal=Broken())
     assert last(wire.send(plain())).startswith("454 4.7.0")
     assert last(wire.send(b"MAIL FROM:<anna@mail.test>\r\n")).startswith("530")
+
+
+def test_who_leaves_before_the_verdict_has_failed_to_log_in() -> None:
+    class Slow:
+        def login(self, *_: Any) -> Any:
+            return Deferred()
+
+    kit = Kit(rates=Rates(PerMinute(0), PerMinute(0), PerMinute(1)))
+    wire = Wire(kit, submission=True, portal=Slow())
+    assert wire.send(plain()) == []
+    wire.lose()
+    assert kit.log.failures == []
+    assert last(Wire(kit, submission=True).send(plain())).startswith("454 4.7.0")
 
 
 def test_no_room_is_said_at_mail() -> None:

@@ -171,15 +171,18 @@ def test_a_host_name_after_a_table_is_sent_to_the_top():
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("a = 1\nb = 1 2", ":2: column 7: Expected newline or end of document after a statement"),
-        ("a = [", ":1: Invalid value, at the end of the file"),
-        ("[a]\n[a]", ":2: column 3: Cannot declare ('a',) twice"),
+        ("a = 1\nb = 1 2", ":2: column 7: one NAME = VALUE stands on a line; texts are in quotes, "),
+        ("host_name = mx.example.org", ":1: column 13: this is no value: texts stand in quotes"),
+        ("a = 1\na = 2", ":2: this name stands twice in its table; keep one of the two, at the"),
+        ("[a]\nb", ":2: a line is NAME = VALUE, or begins a table: [NAME]"),
+        ("a = [", ":1: a value is missing, or a quote or bracket is not closed, at the end of the file"),
+        ("[a]\n[a]", ":2: column 3: [a] stands twice; merge the two into one"),
         ("a = '\x00'", ":1: column 6: "),
         ("a = " + "[" * 100_000, ": nested too deeply"),
         ("a = " + "9" * 5000, ": "),
         ("\ufeff" + 'host_name = "mx.example.org"', ":1: column 1: Invalid"),
     ],
-    ids=["junk", "open", "twice", "nul", "deep", "digits", "bom"],
+    ids=["junk", "unquoted", "name twice", "bare name", "open", "twice", "nul", "deep", "digits", "bom"],
 )
 def test_wrong_syntax(text, complaint):
     (line,) = lines(text)

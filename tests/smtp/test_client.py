@@ -134,7 +134,36 @@ def test_the_reply_to_starttls_may_not_come_first() -> None:
 @pytest.mark.parametrize("replies", [(PLAIN_EHLO,), (TLS_OFFERED, b"454 no TLS now\r\n")])
 def test_verified_tls_not_to_be_had(replies: tuple[bytes, ...]) -> None:
     host = Host(SessionPlan("me", tls="verified"))
-    assert ended(host.says(b"220 hi\r\n", *replies)).phase in (Phase.TLS, Phase.MAIL)
+    assert ended(host.says(b"220 hi\r\n", *replies)).phase is Phase.TLS
+
+
+def test_pinned_demands_tls_too() -> None:
+    answer = ended(Host(SessionPlan("me", tls="pinned")).says(b"220 hi\r\n", PLAIN_EHLO))
+    assert (answer.phase, answer.status) == (Phase.TLS, Status(4, 7, 4))
+
+
+def test_tls_that_is_used_where_it_is_offered() -> None:
+    assert Host(SessionPlan("me", tls="offered")).says(b"220 hi\r\n", PLAIN_EHLO) == [Ready()]
+    refused = Host(SessionPlan("me", tls="offered")).says(b"220 hi\r\n", TLS_OFFERED, b"454 no TLS now\r\n")
+    assert ended(refused).phase is Phase.TLS
+
+
+def test_tls_before_the_greeting() -> None:
+    host = Host(SessionPlan("me", tls="verified"))
+    host.core.tls_begun()
+    assert host.core.waiting_for == (Phase.TLS, 300)
+    host.core.tls_established(True)
+    assert (host.heard, host.core.waiting_for) == (b"", (Phase.GREETING, 300))
+    assert host.says(b"220 hi\r\n", TLS_OFFERED) == [Ready()]
+    assert host.heard == b"EHLO me\r\n"
+
+
+def test_a_handshake_before_the_greeting_that_fails() -> None:
+    host = Host(SessionPlan("me", tls="verified"))
+    host.core.tls_begun()
+    host.core.connection_lost("no shared cipher")
+    answer = ended(host.events())
+    assert (answer.phase, answer.text) == (Phase.TLS, "the TLS handshake failed: no shared cipher")
 
 
 @pytest.mark.parametrize("replies", [(PLAIN_EHLO,), (TLS_OFFERED, b"454 no TLS now\r\n")])
@@ -189,10 +218,33 @@ def test_endless_challenges_end() -> None:
     assert ended(host.says(b"334 more\r\n")).phase is Phase.AUTH
 
 
-def test_no_mechanism_in_common() -> None:
-    host = logging_in(b"250-b\r\n250 AUTH CRAM-MD5\r\n", Login("user", "secret"))
+@pytest.mark.parametrize("ehlo", [b"250-b\r\n250 AUTH CRAM-MD5\r\n", PLAIN_EHLO])
+def test_no_mechanism_in_common(ehlo: bytes) -> None:
+    host = logging_in(ehlo, Login("user", "secret"))
     assert host.heard == b""
     assert host.core.state is State.CLOSED
+
+
+def test_a_login_that_is_optional() -> None:
+    login = Login("user", "secret", optional=True)
+    assert logging_in(PLAIN_EHLO, login).core.state is State.READY
+    assert b"AUTH PLAIN" in logging_in(b"250-b\r\n250 AUTH PLAIN\r\n", login).heard
+
+
+def test_xoauth2_refused() -> None:
+    host = logging_in(b"250-b\r\n250 AUTH XOAUTH2\r\n", Login.xoauth2("user", "token"))
+    assert host.heard.startswith(b"AUTH XOAUTH2 dXNlcj11c2VyAWF1dGg9")
+    assert host.says(b"334 eyJzdGF0dXMiOiI0MDEifQ==\r\n") == []
+    assert host.heard == b"\r\n"
+    answer = ended(host.says(b"535 5.7.8 token expired\r\n"))
+    assert (answer.phase, str(answer.reply)) == (Phase.AUTH, "535 5.7.8 token expired")
+
+
+def test_a_challenge_that_is_none() -> None:
+    login = Login("user", "secret", mechanisms=("CRAM-MD5",))
+    host = logging_in(b"250-b\r\n250 AUTH CRAM-MD5\r\n", login)
+    answer = ended(host.says(b"334 what?\r\n"))
+    assert (answer.phase, answer.status) == (Phase.AUTH, Status(4, 7, 8))
 
 
 def test_no_password_over_unverified_tls() -> None:

@@ -21,6 +21,17 @@ def test_what_is_offered():
     assert keywords(clear, False) == (*basic, "AUTH PLAIN")
 
 
+def test_what_sends_no_password_may_go_in_clear():
+    profile = Profile("x", mechanisms=("PLAIN", "CRAM-MD5"), safe_in_clear=frozenset({"CRAM-MD5"}))
+    assert keywords(profile, False)[-1] == "AUTH CRAM-MD5"
+    assert keywords(profile, True)[-1] == "AUTH PLAIN CRAM-MD5"
+    assert profile.auth_waits_for_tls("plain AGFubmEAcHc=", tls=False)
+    assert not profile.auth_waits_for_tls("plain AGFubmEAcHc=", tls=True)
+    assert not profile.auth_waits_for_tls("cram-md5", tls=False)
+    assert not profile.auth_waits_for_tls("NTLM", tls=False)
+    assert LOGIN.auth_waits_for_tls("NTLM", tls=False)
+
+
 def test_extensions_are_offered_by_name():
     more = Profile("x", extensions=frozenset({"SIZE", "DSN"}), limits=ServerLimits(max_message_size=5))
     assert keywords(more, False) == ("DSN", "SIZE 5")

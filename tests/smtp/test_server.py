@@ -337,6 +337,24 @@ def test_an_accepted_message_forgives_errors():
         assert driver.say("MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA", ".") == [250, 250, 354, 250]
 
 
+def test_commands_that_bring_no_mail_forward_are_errors_after_a_while():
+    driver = ready(small(junk_limit=4, error_limit=2))
+    assert driver.say("NOOP", "rset", "VRFY x", "HELP", "NOOP") == [250, 250, 252, 214, 421]
+    assert driver.events[-1] == events.Closing("too many errors")
+
+
+def test_an_accepted_message_forgives_junk():
+    driver = ready(small(junk_limit=4, error_limit=1))
+    for _ in range(3):
+        assert driver.say("NOOP", "RSET", "HELO x") == [250, 250, 250]
+        assert driver.say("MAIL FROM:<a@b>", "RCPT TO:<c@d>", "DATA", ".") == [250, 250, 354, 250]
+
+
+def test_junk_without_a_limit():
+    driver = ready(small(junk_limit=0, error_limit=1))
+    assert driver.say(*["NOOP"] * 500) == [250] * 500
+
+
 def test_temporary_refusals_are_no_errors():
     driver = ready(small(error_limit=2), MailFrom=replies.LOCAL_ERROR)
     assert driver.say(*["MAIL FROM:<a@b>"] * 4) == [451] * 4

@@ -67,12 +67,17 @@ class Harness:
 
     def open(self, subscribed: bool = True, **options: Any) -> SqliteSpool:
         self.options = replace(self.options, **options)
-        world = SpoolWorld(self.reactor, self.clock, self._threads, self._log, self.fatal.append, **self.extra)
-        self.spool = SqliteSpool(self.directory, self.options, world)
+        self.spool = self.make(self.world())
         self.spool.start()
         if subscribed:
             self.spool.subscribe(self.fresh.extend)
         return self.spool
+
+    def world(self) -> SpoolWorld:
+        return SpoolWorld(self.reactor, self.clock, self._threads, self._log, self.fatal.append, **self.extra)
+
+    def make(self, world: SpoolWorld) -> SqliteSpool:
+        return SqliteSpool(self.directory, self.options, world)
 
     def _threads(self, kind: str, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
         assert kind == "disk"

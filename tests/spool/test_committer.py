@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
 import sqlite3
 from dataclasses import replace
 from typing import Any
@@ -212,6 +214,64 @@ def test_a_write_error_without_room_is_a_full_disk(harness: Any, monkeypatch: An
 
 
 # A bad row.
+
+
+def test_a_full_disk_without_names_or_descriptors_passes_too(harness: Any, monkeypatch: Any) -> None:
+    spool = harness.open(max_database=40 * PAGES)
+    fill(harness)
+    opening = os.open
+    number = errno.ENOSPC
+
+    def refused(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(number, os.strerror(number))
+        return opening(path, flags, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refused)
+        for each in (errno.ENOSPC, errno.EMFILE):
+            number = each
+            harness.tick()
+            assert (spool.failed, harness.fatal) == (None, [])
+            assert spool.healthy is not None
+    harness.tick()
+    assert spool.healthy is None
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_file_that_sqlite_cannot_make_is_a_full_disk_where_nobody_can(
+    harness: Any, monkeypatch: Any, room: bool
+) -> None:
+    faults = faulty(harness)
+    spool = harness.open()
+    monkeypatch.setattr("mailserver.spool.reserve.Reserve.no_room", lambda _self: not room)
+    faults.append(("INSERT INTO messages", sqlite3.SQLITE_CANTOPEN))
+    with pytest.raises(SpoolFailed if room else SpoolFull):
+        harness.store()
+    assert (spool.failed is None) is not room
+
+
+def test_a_start_on_a_full_disk_is_a_start(harness: Any, monkeypatch: Any) -> None:
+    faults = faulty(harness)
+    harness.open(subscribed=False)
+    waiting = harness.store()
+    harness.close()
+    with monkeypatch.context() as patch:
+        patch.setattr("mailserver.spool.reserve.Reserve.make", lambda _self: False)
+        faults.append(("UPDATE facts", sqlite3.SQLITE_FULL))
+        faults.append(("PRAGMA wal_checkpoint", sqlite3.SQLITE_FULL))
+        spool = harness.open()
+        assert faults == []
+        assert spool.healthy == "the disk is full"
+        assert not list(harness.directory.glob("reserve*"))
+        with pytest.raises(SpoolFull):
+            harness.store()
+        [claim] = harness.claim()
+        assert claim.queue_id == waiting
+        harness.settle(waiting, Change(0, DELIVERED))
+    harness.tick()
+    assert spool.healthy is None
+    assert harness.store()
 
 
 def test_one_bad_row_spoils_only_itself(harness: Any) -> None:

@@ -258,6 +258,30 @@ def test_no_room_for_a_file_passes(harness: Any, monkeypatch: Any, number: int) 
     assert harness.fatal == []
 
 
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+@pytest.mark.parametrize("flag", [os.O_EXCL, os.O_DIRECTORY])
+def test_too_few_descriptors_pass_as_a_full_disk_does(
+    harness: Any, monkeypatch: Any, number: int, flag: int
+) -> None:
+    spool = harness.open()
+    opening = os.open
+
+    def refused(path: str, flags: int, mode: int = 0o777) -> int:
+        if flags & flag:
+            raise OSError(number, os.strerror(number))
+        return opening(path, flags, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refused)
+        content = spool.new_content()
+        content.write(HEADER + b"\n" + bytes(2000))
+        with pytest.raises(SpoolFull):
+            harness.wait(content.finish())
+        content.discard()
+    assert (harness.fatal, spool.failed, harness.files()) == ([], None, set())
+    assert harness.store(octets=HEADER + b"\n" + bytes(2000))
+
+
 def test_no_room_in_the_middle_is_told_by_every_later_call(harness: Any, monkeypatch: Any) -> None:
     def append(_self: Any, _pieces: Any) -> None:
         raise OSError(errno.ENOSPC, "full")

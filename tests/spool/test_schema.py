@@ -19,11 +19,11 @@ def test_a_later_schema_is_refused_in_one_sentence(harness: Any) -> None:
     with sqlite3.connect(harness.directory / "spool.db") as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(SchemaTooNew, match=r"^the spool has schema version 99 and this release knows 1: run .*$"):
+    with pytest.raises(SchemaTooNew, match=r"^the spool has schema version 99 and this release knows 2: run .*$"):
         harness.open()
     assert lock_holder(harness.directory) is None
     with sqlite3.connect(harness.directory / "spool.db") as connection:
-        connection.execute("PRAGMA user_version = 1")
+        connection.execute("PRAGMA user_version = 2")
     connection.close()
     harness.open()
 
@@ -39,7 +39,7 @@ def test_each_migration_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS[:-1], broken[:1]))
     migrate(connection)
     migrate(connection)
-    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
     connection.close()
 
 

@@ -1,4 +1,4 @@
-"""The spool: stored, claimed, settled, found."""
+"""The spool on disk: what the contract of spools (tests/contract/test_spools.py) does not say."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from zope.interface.verify import verifyObject
 
-from mailserver.interfaces import ISpool, ISpoolReader, SpoolFailed
-from mailserver.message import Change, Klass, Outcome, Progress, Scope, Settlement, State, Status
-from mailserver.spool.contract import Query
+from mailserver.interfaces import SpoolFailed
+from mailserver.message import Change, Klass, Outcome, Scope, Settlement, State, Status
 
 DELIVERED = State.DELIVERED
 LATER = Outcome(Klass.TRANSIENT, Scope.HOST, Status(4, 4, 1), "not now", remote_mta="mx", remote_reply="450 no")
@@ -29,38 +27,7 @@ def rows_on_disk(harness: Any) -> int:
     return number
 
 
-def test_it_provides_its_interfaces(harness: Any) -> None:
-    assert verifyObject(ISpool, harness.open())
-    assert verifyObject(ISpoolReader, harness.spool)
-
-
 # Fresh messages.
-
-
-def test_a_fresh_message_is_handed_over_after_its_waiter_was_told(harness: Any) -> None:
-    spool = harness.open(subscribed=False)
-    order: list[Any] = []
-    spool.subscribe(order.append)
-    prepared = harness.message(2)
-    spool.store(prepared).addCallback(order.append)
-    harness.reactor.turn()
-    assert order[0] == prepared.queue_id
-    (claim,) = order[1]
-    assert (claim.queue_id, claim.envelope, claim.recipients) == (
-        prepared.queue_id,
-        prepared.envelope,
-        prepared.recipients,
-    )
-    assert claim.content is prepared.content
-    assert not claim.again
-    assert claim.progress == {}
-
-
-def test_what_was_handed_over_is_in_flight(harness: Any) -> None:
-    harness.open()
-    harness.store()
-    assert harness.claim() == []
-    assert harness.spool.counts() == {"messages": 1, "queued": 1, "active": 1}
 
 
 def test_one_batch_comes_back_in_one_call(harness: Any) -> None:
@@ -128,56 +95,6 @@ def test_the_first_unfinished_settlement_writes_every_recipient(harness: Any) ->
     assert spool.counts()["messages"] == 1
 
 
-def test_a_deferred_recipient_comes_back_with_its_progress(harness: Any) -> None:
-    spool = harness.open()
-    queue_id = harness.store(2)
-    due = harness.clock.now + 60
-    harness.settle(queue_id, deferred(0, due, notified=True), *final(1))
-    assert spool.next_due() == due
-    assert harness.claim() == []
-    harness.clock.now += 60
-    (claim,) = harness.claim()
-    assert claim.progress == {0: Progress(1, True, LATER)}
-    assert harness.claim() == []
-    harness.settle(queue_id, deferred(0, due + 60))
-    harness.clock.now += 60
-    (claim,) = harness.claim()
-    assert claim.progress == {0: Progress(2, True, LATER)}
-    harness.settle(queue_id, *final(0))
-    assert spool.counts() == {"messages": 0, "active": 0}
-
-
-def test_settlements_of_one_message_in_one_call_meet(harness: Any) -> None:
-    spool = harness.open()
-    queue_id = harness.store(2)
-    harness.wait(spool.settle([Settlement(queue_id, tuple(final(0))), Settlement(queue_id, tuple(final(1)))]))
-    assert spool.counts() == {"messages": 0, "active": 0}
-
-
-def test_what_is_not_admitted_goes_back_and_is_found_again(harness: Any) -> None:
-    harness.open()
-    queue_id = harness.store()
-    harness.settle(queue_id, Change(0, State.QUEUED, due=harness.clock.now, destination="d.example"))
-    (claim,) = harness.claim()
-    assert (claim.queue_id, claim.again, claim.progress) == (queue_id, True, {})
-
-
-def test_messages_stored_with_a_settlement(harness: Any) -> None:
-    spool = harness.open()
-    queue_id = harness.store()
-    harness.fresh.clear()
-    reports = [harness.message(), harness.message()]
-    ids = harness.settle(queue_id, Change(0, State.FAILED), stored=reports)
-    assert ids == [one.queue_id for one in reports]
-    assert [claim.queue_id for claim in harness.fresh] == ids
-    assert spool.counts() == {"messages": 2, "queued": 2, "active": 2}
-
-
-def test_nothing_to_settle(harness: Any) -> None:
-    spool = harness.open()
-    assert harness.wait(spool.settle([])) == []
-
-
 def test_a_change_of_an_unknown_recipient_is_an_error_of_its_own(harness: Any) -> None:
     harness.open()
     queue_id = harness.store(2)
@@ -190,19 +107,6 @@ def test_a_change_of_an_unknown_recipient_is_an_error_of_its_own(harness: Any) -
 # Operators.
 
 
-def test_hold_of_an_active_recipient_takes_effect_when_its_attempt_ends_deferred(harness: Any) -> None:
-    harness.open()
-    queue_id = harness.store(2)
-    harness.settle(queue_id, Change(0, State.HELD), Change(1, State.HELD), claimed=False)
-    assert harness.states(queue_id) == {0: State.ACTIVE, 1: State.ACTIVE}
-    harness.settle(queue_id, deferred(0, harness.clock.now), *final(1))
-    assert harness.states(queue_id) == {0: State.HELD, 1: DELIVERED}
-    assert harness.claim() == []
-    harness.settle(queue_id, Change(0, State.QUEUED, due=harness.clock.now), claimed=False)
-    (claim,) = harness.claim()
-    assert claim.progress[0].attempts == 1
-
-
 def test_removed_while_active_stays_removed_and_its_file_outlives_the_attempt(harness: Any) -> None:
     spool = harness.open()
     queue_id = harness.store(1, b"x" * 5000)
@@ -213,32 +117,6 @@ def test_removed_while_active_stays_removed_and_its_file_outlives_the_attempt(ha
     harness.settle(queue_id, deferred(0, harness.clock.now))
     assert harness.files() == set()
     assert harness.claim() == []
-
-
-def test_one_of_two_removed_while_active(harness: Any) -> None:
-    harness.open()
-    queue_id = harness.store(2)
-    harness.settle(queue_id, Change(0, State.REMOVED), claimed=False)
-    harness.settle(queue_id, deferred(0, harness.clock.now), deferred(1, harness.clock.now))
-    assert harness.states(queue_id) == {0: State.REMOVED, 1: State.DEFERRED}
-
-
-def test_retry_of_an_active_recipient_is_ignored(harness: Any) -> None:
-    harness.open()
-    queue_id = harness.store()
-    harness.settle(queue_id, Change(0, State.QUEUED, due=harness.clock.now), claimed=False)
-    assert harness.claim() == []
-    harness.settle(queue_id, *final(0))
-    assert harness.spool.counts()["messages"] == 0
-
-
-def test_retry_now(harness: Any) -> None:
-    harness.open()
-    queue_id = harness.store()
-    harness.settle(queue_id, deferred(0, harness.clock.now + 3600))
-    harness.settle(queue_id, Change(0, State.QUEUED, due=harness.clock.now), claimed=False)
-    assert harness.spool.next_due() == harness.clock.now
-    assert len(harness.claim()) == 1
 
 
 def test_an_operator_comes_between_a_claim_and_its_settlement(harness: Any) -> None:
@@ -305,26 +183,6 @@ def test_a_search_goes_on_where_its_window_ended(harness: Any, monkeypatch: Any)
     found = [claim.queue_id for _ in range(4) for claim in harness.claim(5, {"shut.example"})]
     assert found == [free]
     assert harness.spool.next_due() == now
-
-
-def test_too_far_ahead_counts_as_now(harness: Any) -> None:
-    harness.open(longest_interval=3600.0)
-    queue_id = harness.store()
-    harness.settle(queue_id, deferred(0, harness.clock.now + 3000))
-    assert harness.claim() == []
-    harness.clock.now -= 86_400
-    assert harness.spool.next_due() == harness.clock.now
-    (claim,) = harness.claim()
-    assert claim.queue_id == queue_id
-
-
-def test_in_flight_is_left_out_of_next_due(harness: Any) -> None:
-    harness.open()
-    first, second = harness.store(), harness.store()
-    harness.settle(first, deferred(0, harness.clock.now))
-    harness.settle(second, deferred(0, harness.clock.now + 100))
-    harness.claim()
-    assert harness.spool.next_due() == harness.clock.now + 100
 
 
 def test_a_message_is_claimed_in_parts(harness: Any) -> None:
@@ -414,54 +272,6 @@ def test_a_backlog_that_fills_the_limit_hides_no_row(harness: Any) -> None:
 
 
 # Listings.
-
-
-def test_pages_go_by_queue_id(harness: Any) -> None:
-    spool = harness.open()
-    ids = sorted(harness.store() for _ in range(5))
-    first = spool.find(Query(limit=3))
-    assert [one.queue_id for one in first.messages] == ids[:3]
-    second = spool.find(Query(limit=3, after=first.after))
-    assert [one.queue_id for one in second.messages] == ids[3:]
-    assert second.after == ""
-
-
-def test_a_listing_shows_what_is_known(harness: Any) -> None:
-    spool = harness.open()
-    prepared = harness.message(2)
-    harness.wait(spool.store(prepared))
-    harness.settle(prepared.queue_id, deferred(0, harness.clock.now + 60, "d.example"))
-    (message,) = spool.find(Query(destination="d.example")).messages
-    assert (message.queue_id, message.envelope, message.arrived) == (
-        prepared.queue_id,
-        prepared.envelope,
-        prepared.arrived,
-    )
-    assert message.size == prepared.content.size
-    first, second = message.recipients
-    assert (first.recipient, first.state, first.due) == (
-        prepared.recipients[0],
-        State.DEFERRED,
-        harness.clock.now + 60,
-    )
-    assert (first.attempts, first.destination, first.last) == (1, "d.example", LATER)
-    assert second.state is State.ACTIVE
-
-
-def test_search_by_state(harness: Any) -> None:
-    spool = harness.open(subscribed=False)
-    packed = harness.store()
-    late, held = harness.store(), harness.store()
-    harness.settle(late, deferred(0, harness.clock.now + 60))
-    harness.settle(held, Change(0, State.HELD), claimed=False)
-
-    def ids(state: State) -> list[str]:
-        return [one.queue_id for one in spool.find(Query(state=state)).messages]
-
-    assert (ids(State.QUEUED), ids(State.DEFERRED), ids(State.HELD)) == ([packed], [late], [held])
-    assert ids(State.ACTIVE) == []
-    harness.claim()
-    assert (ids(State.QUEUED), ids(State.ACTIVE)) == ([], [packed])
 
 
 def test_counts_after_a_restart(harness: Any) -> None:

@@ -300,6 +300,24 @@ def test_a_letter_moved_between_the_names_and_the_look(kit: Kit, monkeypatch: py
     assert len(kit.letters("alice", "cur")) == 1
 
 
+def test_a_letter_moved_again_and_again_while_we_look(kit: Kit, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = attempt("alice")
+    deliver(kit, one)
+    read_names, flags = maildir_letter._names, iter(("", "S", "FS", "RS", "F"))
+
+    def names_then_the_owner_flags_it(box: Any) -> Any:
+        names = read_names(box)
+        (letter,) = kit.letters("alice") or kit.letters("alice", "cur")
+        if (flag := next(flags, None)) is not None:
+            letter.rename(kit.maildir("alice") / "cur" / (letter.name.partition(":")[0] + ":2," + flag))
+        return names
+
+    monkeypatch.setattr(maildir_letter, "_names", names_then_the_owner_flags_it)
+    assert crash_and_again(kit, one).state is State.DELIVERED
+    assert kit.letters("alice") == []
+    assert len(kit.letters("alice", "cur")) == 1
+
+
 def test_old_letters_are_not_touched(kit: Kit) -> None:
     deliver(kit, attempt("alice"), attempt("alice"))
     before = [(letter, letter.stat().st_ino, letter.read_bytes()) for letter in kit.letters("alice")]
@@ -428,6 +446,23 @@ def test_descriptors_are_bounded_and_given_back(kit: Kit) -> None:
     kit.clock.advance(0.5)
     assert len(os.listdir("/proc/self/fd")) == before + 1  # the file system's own
     assert all(len(kit.letters(user)) == 1 for user in users)
+
+
+def test_no_descriptor_for_the_file_system_is_one_rounds_trouble(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+
+    def none_left(fd: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "dup", none_left)
+        (outcome,) = deliver(kit, attempt("alice"))
+    assert (outcome.klass, outcome.scope, str(outcome.status)) == (Klass.TRANSIENT, Scope.HOST, "4.3.0")
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert deliver(kit, attempt("alice"))[0].state is State.DELIVERED
+    assert kit.fatal == []
 
 
 def test_a_maildir_made_anew_is_noticed_in_the_next_round(kit: Kit) -> None:
