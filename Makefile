@@ -13,7 +13,7 @@ NO_PACKAGES = "The packages could not be installed (the first error above says w
 SOURCES := setup.py setup.cfg pyproject.toml $(shell find mailserver -not -name __pycache__ -not -name '*.pyc') \
 	$(wildcard twisted/plugins/*.py)
 
-.PHONY: help run test lint peers bench clean
+.PHONY: help run test lint peers bench fuzz clean
 .DELETE_ON_ERROR:
 
 help:
@@ -21,7 +21,9 @@ help:
 	@echo "make test    style, types and tests"
 	@echo "make lint    style and types only"
 	@echo "make peers   other mail programs for the tests and the benchmark, from Debian packages (as root)"
-	@echo "make bench   how fast it is, beside a plain Twisted server (a few minutes, BENCH=--quick less); needs make peers"
+	@echo "make bench   how fast and how large it is, beside plain Twisted (minutes; BENCH='idle --quick': one part, less"
+	@echo "             of it; BENCH=--help: the parts); needs make peers"
+	@echo "make fuzz    the parsers and both protocol cores against made-up input, a minute each (FUZZ=\"--seconds 600 server\")"
 	@echo "make clean   forget the virtual environment and what tools left; the instance stays"
 
 # The password exists in the account store as a hash only: it is shown here and never again.
@@ -49,7 +51,12 @@ peers:
 
 bench: .venv/installed .venv/developing
 	@$(BIN)/python -m benchmarks $(BENCH)
-	@$(BIN)/python -m benchmarks.kit
+
+# FUZZ="--seconds 600 server" for longer, and for one target. What is found goes into tests/fuzz/corpus.
+fuzz: .venv/installed .venv/developing
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+		$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3' || { echo $(NO_PACKAGES) >&2; exit 1; }
+	@$(BIN)/python -m tests.fuzz $(FUZZ)
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,7 +1,7 @@
-"""`make bench`: our server beside plain Twisted, on the same file system, in interleaved runs.
+"""`make bench`: what the server can do, beside plain Twisted where there is something to compare.
 
-``python -m benchmarks [--quick] [--runs N] [--directory DIR]``. Some four minutes; ``--quick`` well under one,
-with one run of each, for a first look only. Exits 1 when a letter is missing or differs from what was sent.
+``python -m benchmarks [PART ...] [--quick] [--runs N] [--directory DIR]``; without a part all of them, some seven
+minutes. ``--quick`` is for a first look only. Exits 1 when what arrived is not what was sent.
 """
 
 from __future__ import annotations
@@ -10,93 +10,72 @@ import argparse
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from benchmarks.load import Load, Source
+from benchmarks import idle, kit, large, rates, slow
 from benchmarks.machine import file_system
-from benchmarks.measure import Bench, Wrong
-from benchmarks.report import Series, table
-from benchmarks.subjects import ROOT, Subject, ours, plain_twisted
+from benchmarks.measure import Wrong
+from benchmarks.subjects import ROOT, environment
 
-# Messages per run: some two seconds each for the peer, so that the fifth of a second of a start is not the news.
-_MESSAGES = {1: 600, 10: 2_000, 100: 2_000}
-_TRACED = 200
-LIMIT_SECONDS = 300
-
-Results = dict[Load, dict[str, Series]]
-
-
-def loads(quick: bool) -> list[Load]:
-    """One message per connection, then many; 1, 10 and 100 connections at once."""
-    share = 4 if quick else 1
-    return [Load(count, kept, _MESSAGES[count] // share) for kept in (False, True) for count in _MESSAGES]
+PARTS = {
+    "rates": "messages per second, answered and in the Maildir, beside plain Twisted (needs make peers)",
+    "idle": "memory of sessions that do nothing, plain and under TLS, beside plain Twisted",
+    "slow": "what slow senders cost a fast one (needs make peers)",
+    "large": "memory that a message of 100 MiB takes",
+    "core": "the protocol alone, without Twisted: commands and content per second",
+    "kit": "how long tests with the test kit take",
+}
 
 
-def measure(bench: Bench, subjects: Sequence[Subject], runs: int, quick: bool) -> Results:
-    """All runs, interleaved: each load on each server in turn, then all of it again."""
-    end = time.monotonic() + LIMIT_SECONDS
-    results: Results = {load: {each.name: Series() for each in subjects} for load in loads(quick)}
-    for run in range(runs):
-        for load, servers in results.items():
-            for subject in subjects if run % 2 == 0 else reversed(subjects):
-                if time.monotonic() < end:
-                    _say(f"run {run + 1} of {runs}: {subject.name}, {load}")
-                    servers[subject.name].samples.append(bench.sample(load, subject))
-    return results
+def _core(_directory: Path, quick: bool) -> str:
+    """In a process of its own, into which nothing has brought Twisted."""
+    argv = [sys.executable, "-m", "benchmarks.core", *(["--quick"] if quick else [])]
+    done = subprocess.run(argv, env=environment(), stdout=subprocess.PIPE, text=True, check=True)
+    return done.stdout.rstrip()
 
 
-def count_syncs(bench: Bench, subjects: Sequence[Subject], results: Results, directory: Path) -> None:
-    """A short run of each under strace."""
-    for load, servers in results.items():
-        for subject in subjects:
-            _say(f"counting syncs: {subject.name}, {load}")
-            short = Load(load.connections, load.kept, _TRACED)
-            servers[subject.name].syncs = bench.syncs(short, subject, directory / "strace")
-
-
-def _say(words: str) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{words}")
-        sys.stderr.flush()
-
-
-def run(directory: Path, runs: int, quick: bool) -> str:
-    """Everything; answers the report."""
-    source = Source()
-    bench = Bench(source, source.reference(loads(quick)[0].octets))
-    subjects: list[Subject] = []
-    try:
-        subjects.append(ours(directory))
-        subjects.append(plain_twisted(directory))
-        for subject in subjects:
-            bench.sample(Load(10, True, 100), subject)  # the first of everything is slower
-        results = measure(bench, subjects, runs, quick)
-        count_syncs(bench, subjects, results, directory)
-    finally:
-        for subject in subjects:
-            subject.stop()
-    _say("")
-    facts = f"4 KiB messages, {os.cpu_count()} CPUs, Python {platform.python_version()}, {file_system(directory)}"
-    sent = f"{bench.compared:,} letters arrived, each with the octets that were sent, none twice"
-    medians = f"medians of {runs} interleaved runs; differences under 20 % mean nothing"
-    return "\n".join((facts, medians, "", table(results, subjects[-1].name), "", sent))
+def _options() -> argparse.Namespace:
+    parts = "\n".join(f"  {name:8}{what}" for name, what in PARTS.items())
+    parser = argparse.ArgumentParser(
+        prog="benchmarks",
+        description=f"What the server can do. The parts:\n{parts}",
+        epilog='With make, arguments go into BENCH: make bench BENCH="idle large --quick"',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help="which parts; without any, all")
+    parser.add_argument("--quick", action="store_true", help="less of everything, one run of each")
+    parser.add_argument("--runs", type=int, default=0, help="runs of each load of rates (3)")
+    parser.add_argument("--directory", type=Path, help="where to work; by default beside the checkout")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - PARTS.keys():
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    return options
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="benchmarks", description="Compare with plain Twisted.")
-    parser.add_argument("--quick", action="store_true", help="one short run of each")
-    parser.add_argument("--runs", type=int, default=0, help="runs of each load (3)")
-    parser.add_argument("--directory", type=Path, help="where to work; by default beside the checkout")
-    options = parser.parse_args()
+    options = _options()
     beside = ROOT.parent if os.access(ROOT.parent, os.W_OK) else ROOT
     directory = Path(tempfile.mkdtemp(prefix="mailserver-bench-", dir=options.directory or beside))
+    run: dict[str, Callable[[Path, bool], str]] = {
+        "rates": partial(rates.run, runs=options.runs),
+        "idle": idle.run,
+        "slow": slow.run,
+        "large": large.run,
+        "core": _core,
+        "kit": kit.run,
+    }
+    busy = os.getloadavg()[0]  # what others do while we measure is in every rate
+    print(f"{os.cpu_count()} CPUs, load {busy:.1f}, Python {platform.python_version()}, {file_system(directory)}")
     try:
-        print(run(directory, options.runs or (1 if options.quick else 3), options.quick))
+        for part in PARTS:
+            if not options.parts or part in options.parts:
+                print(f"\n{part}: {run[part](directory, options.quick)}", flush=True)
     except Wrong as wrong:
         raise SystemExit(f"what arrived is not what was sent: {wrong}") from None
     finally:

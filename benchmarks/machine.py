@@ -1,8 +1,9 @@
-"""What the machine says: which file system a directory is on, how much CPU a process used, which port is free."""
+"""What the machine says: file systems, CPU and memory of a process, free ports, how much may be open."""
 
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from pathlib import Path
 
@@ -42,3 +43,26 @@ def free_port() -> int:
         listening.bind(("127.0.0.1", 0))
         port: int = listening.getsockname()[1]
         return port
+
+
+def memory(pid: int, field: str = "VmRSS") -> int:
+    """Octets in memory now, or (``VmHWM``) at most since the start or :func:`reset_peak`."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return int(value.split()[0]) * 1024
+    raise ProcessLookupError(f"process {pid} has ended")
+
+
+def reset_peak(pid: int) -> None:
+    """Count the most memory (``VmHWM``) from now on."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def open_as_many_as_allowed() -> int:
+    """Raise this process's own bound of descriptors as far as it may, for its children too; answers it."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        hard = 1 << 20
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard

@@ -1,7 +1,8 @@
 """The peer: stock `twisted.mail.smtp` with a delivery that is as durable as ours, written the usual way.
 
-``python -m benchmarks.plain_twisted PORT MAILDIR``. One file per message: write in ``tmp/``, fsync, rename into
-``new/``, fsync the directory, then the 250. Any recipient is accepted.
+``python -m benchmarks.plain_twisted PORT MAILDIR PEM``; STARTTLS with a file of a key and its certificate, without
+where PEM is empty. One file per message: write in ``tmp/``, fsync, rename into ``new/``, fsync the directory, then
+the 250. Any recipient is accepted.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import ServerFactory
+from twisted.internet.ssl import PrivateCertificate
 from twisted.mail.interfaces import IMessageDelivery, IMessageSMTP
 from twisted.mail.smtp import ESMTP
 from zope.interface import implementer
@@ -70,11 +72,12 @@ class Delivery:
 class Factory(ServerFactory):
     """Stock ESMTP, with our delivery."""
 
-    def __init__(self, delivery: Delivery) -> None:
+    def __init__(self, delivery: Delivery, context: Any) -> None:
         self._delivery = delivery
+        self._context = context
 
     def buildProtocol(self, addr: Any) -> Any:
-        protocol: Any = ESMTP()
+        protocol: Any = ESMTP(contextFactory=self._context)
         protocol.factory = self
         protocol.delivery = self._delivery
         return protocol
@@ -82,11 +85,12 @@ class Factory(ServerFactory):
 
 def main() -> None:
     """Listen until killed."""
-    port, maildir = int(sys.argv[1]), Path(sys.argv[2])
+    port, maildir, pem = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    context = PrivateCertificate.loadPEM(Path(pem).read_bytes()).options() if pem else None
     for name in ("tmp", "new", "cur"):
         (maildir / name).mkdir(parents=True, exist_ok=True)
     running: Any = reactor
-    running.listenTCP(port, Factory(Delivery(maildir)), interface="127.0.0.1", backlog=200)
+    running.listenTCP(port, Factory(Delivery(maildir), context), interface="127.0.0.1", backlog=200)
     running.run()
 
 

@@ -15,7 +15,7 @@ from benchmarks.machine import free_port
 ROOT = Path(__file__).parent.parent
 RECIPIENT = "bench@bench.test"
 START_SECONDS = 30
-_SETTINGS = """\
+SETTINGS = """\
 host_name = "bench.test"
 [listeners.mx]
 role = "mx"
@@ -81,9 +81,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def ours(directory: Path) -> Subject:
-    """A fresh instance below `directory`, with one account and one listener."""
+def ours(directory: Path, settings: str = SETTINGS) -> Subject:
+    """A fresh instance below `directory`, with one account and the one listener of `settings`, at ``{port}``."""
     instance, port = directory / "instance", free_port()
+    directory.mkdir(parents=True, exist_ok=True)
     arguments = ["--instance", str(instance), "init", "--domain", "bench.test", "--account", RECIPIENT]
     made = subprocess.run(
         [sys.executable, "-m", "mailserver.admin", *arguments, "--password-stdin"],
@@ -96,16 +97,16 @@ def ours(directory: Path) -> Subject:
     if made.returncode != 0:
         raise SystemExit(f"no instance could be made: {made.stdout}{made.stderr}")
     file = instance / "mailserver.toml"
-    file.write_text(_SETTINGS.format(port=port))
+    file.write_text(settings.format(port=port))
     twistd = Path(sys.executable).with_name("twistd")
     argv = [sys.executable, str(twistd), "-n", "--pidfile=", "mailserver", "--config", str(file)]
     maildir = instance / "maildirs" / "bench.test" / "bench"
     return Subject("mailserver", argv, port, maildir, directory / "mailserver.output")
 
 
-def plain_twisted(directory: Path) -> Subject:
-    """Stock Twisted with a fsyncing Maildir delivery."""
+def plain_twisted(directory: Path, certificate: str = "") -> Subject:
+    """Stock Twisted with a fsyncing Maildir delivery; with a `certificate` (a PEM file) it has STARTTLS."""
     maildir, port = directory / "plain" / "maildir", free_port()
     maildir.mkdir(parents=True)
-    argv = [sys.executable, "-m", "benchmarks.plain_twisted", str(port), str(maildir)]
+    argv = [sys.executable, "-m", "benchmarks.plain_twisted", str(port), str(maildir), certificate]
     return Subject("plain-twisted", argv, port, maildir, directory / "plain-twisted.output")

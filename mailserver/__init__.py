@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from mailserver.interfaces import PoolFull as PoolFull
     from mailserver.interfaces import SpoolFailed as SpoolFailed
     from mailserver.interfaces import SpoolFull as SpoolFull
+    from mailserver.net.certificates import CertificateProblem as CertificateProblem
     from mailserver.net.listener import BindProblem as BindProblem
     from mailserver.net.resolver import LookupTransient as LookupTransient
     from mailserver.net.resolver import NameNotFound as NameNotFound
-    from mailserver.net.tls import CertificateProblem as CertificateProblem
     from mailserver.queue.outbox import NotSettled as NotSettled
     from mailserver.queue.outbox import TooLarge as TooLarge
     from mailserver.queue.outbox import UnknownMessage as UnknownMessage
@@ -45,7 +45,7 @@ _HOME = {
     "AccountError": "accounts.database",
     "BindProblem": "net.listener",
     "BrokenPlugin": "settings.plugin",
-    "CertificateProblem": "net.tls",
+    "CertificateProblem": "net.certificates",
     "Client": "transport.client",
     "ClientOptions": "transport.clientoptions",
     "ConnectFailed": "transport.failures",

@@ -1,7 +1,8 @@
 """The root service under twistd: brings a server up, hears signals, and ends the process when the store failed.
 
-The first SIGINT, SIGTERM or SIGHUP stops in order, within ``timeouts.drain`` (a terminal that is closed is no
-reason to lose anything); a second one stops waiting for sessions. What fails after the check is told in one
+The first SIGINT or SIGTERM stops in order, within ``timeouts.drain``; a second one stops waiting for sessions.
+SIGHUP looks at the files of the certificates, as those who renew them expect; where a terminal is the input, it
+says that the terminal was closed, and stops in order, too. What fails after the check is told in one
 sentence. With ``-n`` it ends the process with 1; in a process that twistd put into the background only an
 exception can do that, and twistd cuts its text at 100 octets.
 """
@@ -93,6 +94,7 @@ class Signals:
         self._log = log
         self._twisted: dict[int, Any] = {}
         self._stopping = False
+        self._terminal = False
 
     def install(self) -> None:
         """Once the reactor runs, and so has installed its own."""
@@ -100,12 +102,17 @@ class Signals:
             self._twisted[number] = signal.getsignal(number)
             signal.signal(number, self._heard)
         self._twisted[signal.SIGHUP] = self._twisted[signal.SIGTERM]
+        # A terminal that has gone says that it is none.
+        self._terminal = os.isatty(0)
         signal.signal(signal.SIGHUP, self._heard)
 
     def _heard(self, number: int, frame: Any) -> None:
         name = signal.Signals(number).name
         self._reactor.callFromThread(self._log.event, "server.signal", name=name, again=self._stopping)
-        if self._stopping:
+        if number == signal.SIGHUP and not self._terminal:
+            if not self._stopping:
+                self._reactor.callFromThread(self._server.reload_certificates)
+        elif self._stopping:
             self._reactor.callFromThread(self._server.hurry)
         elif callable(handler := self._twisted[number]):
             self._stopping = True

@@ -62,6 +62,7 @@ from mailserver.message.resolution import Resolution
 from mailserver.message.route import Attempt, Route
 from mailserver.message.verdict import Stage, Verdict
 from mailserver.smtp.address import Mailbox
+from mailserver.smtp.scram import ScramKeys
 
 
 class MailServerError(Exception):
@@ -188,6 +189,23 @@ class IDirectory(Interface):
 
     def resolve(mailbox: Mailbox) -> Resolution | Awaitable[Resolution]:
         """Who `mailbox` is. Never raises for an unknown one."""
+
+
+class IScramCredentials(Interface):
+    """How an exchange of SCRAM-SHA-256 (RFC 5802) ended, for a credentials checker. Only where a checker of the
+    portal names it in its ``credentialInterfaces``, and provides IScramKeys too, the mechanism is offered."""
+
+    username = Attribute("The name, prepared by SASLprep, as octets of UTF-8.")
+    keys = Attribute("The ScramKeys with which the exchange was held: they must still be the account's.")
+    proved = Attribute("True if the client proved that it knows the password of these keys.")
+
+
+class IScramKeys(Interface):
+    """A credentials checker that keeps keys of SCRAM-SHA-256."""
+
+    def scramKeys(username: bytes) -> ScramKeys | Awaitable[ScramKeys]:
+        """The keys of a user. For a name that nobody has, made-up ones, at the same cost and always the same: else
+        a stranger learns who exists. PoolFull and any other failure are 454 for the client."""
 
 
 class ICheck(Interface):

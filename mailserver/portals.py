@@ -24,7 +24,8 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from zope.interface import implementer
 
 from mailserver.plugins import CHECKER, REALM, TRANSPORT, Catalogue, Plugins, said_by
-from mailserver.settings.model import Listener, Settings
+from mailserver.settings.listener import Listener
+from mailserver.settings.model import Settings
 from mailserver.settings.plugin import BrokenPlugin
 from mailserver.settings.problem import Problem, key_path, quoted
 

@@ -19,7 +19,8 @@ from mailserver.accounts.peek import hosted_domains
 from mailserver.admin.socketplace import place_problem
 from mailserver.net.listener import try_bind
 from mailserver.net.tls import CertificateProblem, certificate_doubts, server_context
-from mailserver.settings.model import Certificate, Settings
+from mailserver.settings.listener import Certificate
+from mailserver.settings.model import Settings
 from mailserver.settings.plugin import BrokenPlugin
 from mailserver.settings.problem import key_path
 from mailserver.spool.lock import PATIENCE, lock_holder
@@ -84,9 +85,14 @@ def _ports(settings: Settings) -> list[str]:
     )
 
 
+def _shown(settings: Settings) -> set[str]:
+    """The certificates of listeners, which clients get that ask for no name."""
+    return {one.certificate for one in settings.listeners if one.enabled and one.tls != "none"}
+
+
 def _used_certificates(settings: Settings) -> Iterator[Certificate]:
-    used = {one.certificate for one in settings.listeners if one.enabled and one.tls != "none"}
-    yield from (certificate for certificate in settings.certificates if certificate.name in used)
+    """With TLS at all, each is for clients that ask for one of its names."""
+    yield from settings.certificates if _shown(settings) else ()
 
 
 def _certificates(settings: Settings) -> Iterator[str]:
@@ -221,7 +227,8 @@ def _doubts(settings: Settings, now: float) -> Iterator[str]:
     for certificate in _used_certificates(settings):
         at = f"certificates.{certificate.name}"
         try:
-            for doubt in certificate_doubts(settings.path(certificate.chain), settings.host_name, now):
+            host_name = settings.host_name if certificate.name in _shown(settings) else ""
+            for doubt in certificate_doubts(settings.path(certificate.chain), host_name, now):
                 yield f"{at}: {doubt}"
             key = settings.path(certificate.key)
             mode = key.stat().st_mode

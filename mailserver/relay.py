@@ -146,8 +146,8 @@ class RelayQueue(Service):
             max_size=self.settings.reception.max_message_size,
         )
 
-    def control_world(self, status: Callable[[], Mapping[str, Any]]) -> ControlWorld:
-        """What commands work on; `status` is what ``status`` shows."""
+    def control_world(self, status: Callable[[], Mapping[str, Any]], certificates: Any = None) -> ControlWorld:
+        """What commands work on; `status` is what ``status`` shows, `certificates` can ``reload``."""
         return ControlWorld(
             settings=self.settings,
             accounts=self.accounts,
@@ -158,6 +158,7 @@ class RelayQueue(Service):
             queue=self.queue,
             status=status,
             reactor=self.machine.reactor,
+            certificates=certificates,
         )
 
     def status(self) -> Mapping[str, Any]:
@@ -169,6 +170,7 @@ class RelayQueue(Service):
             "blocked": self.blocked(),
             "attempts": self.queue.running,
             "listeners": [],
+            "certificates": [],
         }
 
     def _full(self) -> str | None:
@@ -342,12 +344,14 @@ def _unknown_transports(settings: Settings, transports: Mapping[str, Any]) -> li
 def default_transports(
     settings: Settings, machine: Machine, resolver: IResolver | None, own: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """``local`` into Maildirs and ``smtp``, and whatever the application brought in their place or beside."""
+    """``local`` into Maildirs, ``smtp``, ``lmtp``, and what the application brought in their place or beside."""
     transports: dict[str, Any] = dict(own or {})
     if "local" not in transports:
         world = MaildirWorld(machine.threads, machine.reactor.callLater, machine.on_fatal)
         transports["local"] = MaildirTransport(settings.accounts.maildir, settings.instance, world)
-    if "smtp" not in transports:
-        resolver = resolver or Resolver(machine.reactor, settings.dns)
-        transports["smtp"] = SmtpTransport(machine.reactor, settings, resolver, machine.threads, machine.log)
+    resolver = resolver or Resolver(machine.reactor, settings.dns)
+    for name in ("smtp", "lmtp"):
+        if name not in transports:
+            parts = (machine.reactor, settings, resolver, machine.threads, machine.log)
+            transports[name] = SmtpTransport(*parts, lmtp=name == "lmtp")
     return transports

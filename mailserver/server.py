@@ -17,9 +17,10 @@ from twisted.internet.defer import Deferred
 
 from mailserver.admin.control import Control
 from mailserver.admin.socketserver import ControlSocket
+from mailserver.net.certificatefiles import CertificateFiles
 from mailserver.reception import refusals
 from mailserver.reception.listening import Listening
-from mailserver.reception.session import World as ReceptionWorld
+from mailserver.reception.world import World as ReceptionWorld
 from mailserver.relay import RelayQueue
 
 # Of the time to stop, what is kept for attempts in flight after the sessions had theirs.
@@ -40,7 +41,8 @@ class MailServer(Service):
         self.queue = relay.queue
         self.outbox = relay.outbox
         self.listeners = Listening(self.settings, relay.machine.reactor, world, portal, portals)
-        self.control = Control(relay.control_world(self.status))
+        self.certificates = _certificates(relay)
+        self.control = Control(relay.control_world(self.status, self.certificates))
         self._socket: ControlSocket | None = None
         self._started = False
 
@@ -59,7 +61,9 @@ class MailServer(Service):
         if self._socket is not None:
             self._socket.start()
         if self.settings.reception.enabled:
-            self.listeners.start()
+            self.certificates.start()
+            self.spool.ticks(self.certificates.tick)
+            self.listeners.start(self.certificates)
         # Not before the reactor runs: whoever reads it may send SIGTERM, which nobody catches until then.
         self.relay.machine.reactor.callWhenRunning(self._tell)
 
@@ -91,7 +95,18 @@ class MailServer(Service):
 
     def status(self) -> Mapping[str, Any]:
         """What ``mailserverctl status`` shows of the running server."""
-        return {**self.relay.status(), "listeners": self.listeners.status()}
+        return {
+            **self.relay.status(),
+            "listeners": self.listeners.status(),
+            "certificates": self.certificates.status(),
+        }
+
+    def reload_certificates(self) -> None:
+        """Look at the files of the certificates now. What comes of it is in the log."""
+        log = self.relay.machine.log
+        done = Deferred.fromCoroutine(self.certificates.reload())
+        done.addErrback(lambda failed: log.failure("certificates were not looked at", failed))
+        done.addCallback(lambda _: log.flush())
 
     def hurry(self) -> None:
         """Whoever stops this server wants it now: cut the sessions that are left."""
@@ -101,3 +116,11 @@ class MailServer(Service):
         """The store failed: nobody is told 250 any more, every session ends."""
         self.listeners.hang_up(refusals.NOT_NOW)
         self.relay.machine.log.flush()
+
+
+def _certificates(relay: RelayQueue) -> CertificateFiles:
+    """All of the settings where a listener does TLS: each is for whoever asks for one of its names."""
+    settings, machine = relay.settings, relay.machine
+    used = any(listener.enabled and listener.tls != "none" for listener in settings.listeners)
+    files = {one.name: (settings.path(one.chain), settings.path(one.key)) for one in settings.certificates if used}
+    return CertificateFiles(files, machine.threads, machine.clock, machine.log)

@@ -35,14 +35,15 @@ from mailserver.reception.delivery import SpoolDelivery, Store
 from mailserver.reception.limits import PerMinute
 from mailserver.reception.pipeline import Pipeline
 from mailserver.reception.policy import Policy
-from mailserver.reception.session import Rates
-from mailserver.reception.session import World as ReceptionWorld
+from mailserver.reception.world import Rates
+from mailserver.reception.world import World as ReceptionWorld
 from mailserver.relay import Brought, Machine, RelayQueue, machine_of, tell_broken, with_plugins
 from mailserver.server import MailServer
 from mailserver.settings.model import Settings
 from mailserver.settings.problem import SettingsError
 from mailserver.settings.read import decode, read
 from mailserver.smtp.address import Mailbox
+from mailserver.smtp.limits import ONWARD_EXTENSIONS
 
 __all__ = ["MailServer", "Options", "build", "makeService"]
 
@@ -148,11 +149,18 @@ def _portal(relay: RelayQueue, world: ReceptionWorld) -> Portal:
 
     if relay.accounts is None:
         own: list[Any] = [relay.directory] if ICredentialsChecker.providedBy(relay.directory) else []
-        return Portal(MailRealm(delivery_for), [AllowAnonymousAccess(), *own])
+        return Portal(_realm(delivery_for), [AllowAnonymousAccess(), *own])
     settings, machine = relay.settings.accounts, relay.machine
     verifier = PasswordVerifier(machine.threads, machine.clock, settings.bcrypt_cost, settings.remember_login)
-    checkers = [AllowAnonymousAccess(), AccountChecker(relay.accounts, verifier)]
-    return Portal(MailRealm(delivery_for, relay.accounts.sends_as_any), checkers)
+    checkers = [AllowAnonymousAccess(), AccountChecker(relay.accounts, verifier, settings.scram)]
+    return Portal(_realm(delivery_for, relay.accounts.sends_as_any), checkers)
+
+
+def _realm(delivery_for: Callable[[Identity], SpoolDelivery], *more: Callable[[str], bool]) -> MailRealm:
+    realm = MailRealm(delivery_for, *more)
+    # What these deliveries take goes through our spool, which honours every extension there is.
+    realm.extensions = ONWARD_EXTENSIONS
+    return realm
 
 
 # Under twistd.

@@ -21,8 +21,9 @@ import pytest
 pytest_plugins = ["mailserver.testing.plugin"]
 
 ROOT = Path(__file__).parent.parent
-# What `make peers` unpacks comes first; mkfs.ext4 stands in a directory that an ordinary user's path lacks.
-SEARCH = os.pathsep.join([str(ROOT / ".peers/bin"), os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+# What `make peers` unpacks comes first; mkfs.ext4 and git-send-email stand where a user's path does not lead.
+_ELSEWHERE = ("/usr/sbin", "/sbin", "/usr/lib/git-core")
+SEARCH = os.pathsep.join([str(ROOT / ".peers/bin"), os.environ.get("PATH", ""), *_ELSEWHERE])
 LEFT_OUT = "left out, peers are missing: "
 
 

@@ -81,7 +81,7 @@ class TwoSides(TestCase):
             await self.send()
         await (await self.outbox_send()).settled(timeout=30)
         assert len(self.arrived) == 2
-        self.server.listeners.start()
+        self.server.listeners.start(self.server.certificates)
         await self.send()
         await self.until_arrived(3)
 

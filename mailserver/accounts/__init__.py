@@ -14,16 +14,19 @@ if TYPE_CHECKING:
     from mailserver.accounts.names import Account as Account
     from mailserver.accounts.names import Alias as Alias
     from mailserver.accounts.names import HostedDomain as HostedDomain
+    from mailserver.accounts.passwords import Kept as Kept
     from mailserver.accounts.passwords import PasswordVerifier as PasswordVerifier
     from mailserver.accounts.passwords import hash_password as hash_password
+    from mailserver.accounts.passwords import keep_password as keep_password
     from mailserver.accounts.realm import Identity as Identity
     from mailserver.accounts.realm import MailRealm as MailRealm
     from mailserver.accounts.store import AccountStore as AccountStore
 
 _HOME = {
     "Account": "names", "AccountChecker": "checkers", "AccountDirectory": "directory", "AccountError": "database",
-    "AccountStore": "store", "Alias": "names", "HostedDomain": "names", "Identity": "realm", "MailRealm": "realm",
-    "PasswordVerifier": "passwords", "StaticDirectory": "directory", "hash_password": "passwords",
+    "AccountStore": "store", "Alias": "names", "HostedDomain": "names", "Identity": "realm", "Kept": "passwords",
+    "MailRealm": "realm", "PasswordVerifier": "passwords", "StaticDirectory": "directory",
+    "hash_password": "passwords", "keep_password": "passwords",
 }  # fmt: skip
 __all__ = sorted(_HOME)  # noqa: PLE0605
 

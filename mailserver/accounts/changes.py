@@ -10,7 +10,9 @@ import sqlite3
 
 from mailserver.accounts.database import AccountError
 from mailserver.accounts.names import TARGETS, folded, plain
+from mailserver.accounts.passwords import Kept
 from mailserver.smtp.address import Domain, Mailbox
+from mailserver.smtp.scram import ScramKeys
 
 
 def no_domain(domain: Domain) -> AccountError:
@@ -54,14 +56,15 @@ def set_postmaster(connection: sqlite3.Connection, domain: Domain, mailbox: Mail
 
 
 def add_account(
-    connection: sqlite3.Connection, mailbox: Mailbox, password_hash: str, send_as_any: bool, created: float
+    connection: sqlite3.Connection, mailbox: Mailbox, kept: Kept, send_as_any: bool, created: float
 ) -> None:
     """A new account in a domain of ours."""
     number = _free(connection, mailbox)
-    connection.execute(
+    account = connection.execute(
         "INSERT INTO account (domain, local_part, password_hash, send_as_any, created) VALUES (?, ?, ?, ?, ?)",
-        (number, mailbox.local_part, password_hash, send_as_any, created),
-    )
+        (number, mailbox.local_part, kept.password_hash, send_as_any, created),
+    ).lastrowid
+    _set_keys(connection, account, kept.keys)
 
 
 def remove_account(connection: sqlite3.Connection, mailbox: Mailbox) -> None:
@@ -71,10 +74,29 @@ def remove_account(connection: sqlite3.Connection, mailbox: Mailbox) -> None:
     connection.execute("DELETE FROM account WHERE id = ?", (number,))
 
 
-def set_password(connection: sqlite3.Connection, mailbox: Mailbox, password_hash: str) -> None:
-    """Replace the hash."""
+def set_password(connection: sqlite3.Connection, mailbox: Mailbox, kept: Kept) -> None:
+    """Replace the hash and the keys."""
     number = _account(connection, mailbox)
-    connection.execute("UPDATE account SET password_hash = ? WHERE id = ?", (password_hash, number))
+    connection.execute("UPDATE account SET password_hash = ? WHERE id = ?", (kept.password_hash, number))
+    _set_keys(connection, number, kept.keys)
+
+
+def renew_password(connection: sqlite3.Connection, mailbox: Mailbox, before: str, kept: Kept) -> None:
+    """Replace the hash and the keys by newer ones of the same password: only where the hash is still `before`,
+    since the password may have been changed meanwhile."""
+    number = _account(connection, mailbox)
+    change = "UPDATE account SET password_hash = ? WHERE id = ? AND password_hash = ?"
+    if connection.execute(change, (kept.password_hash, number, before)).rowcount:
+        _set_keys(connection, number, kept.keys)
+
+
+def _set_keys(connection: sqlite3.Connection, account: int | None, keys: ScramKeys | None) -> None:
+    connection.execute("DELETE FROM scram WHERE account = ?", (account,))
+    if keys is not None:
+        connection.execute(
+            "INSERT INTO scram (account, salt, iterations, stored_key, server_key) VALUES (?, ?, ?, ?, ?)",
+            (account, keys.salt, keys.iterations, keys.stored_key, keys.server_key),
+        )
 
 
 def add_alias(connection: sqlite3.Connection, mailbox: Mailbox, targets: tuple[Mailbox, ...]) -> None:

@@ -56,6 +56,18 @@ _SCHEMA = (
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX target_mailbox ON target (mailbox);
     """,
+    # Accounts made before have no row in `scram`, and their hash is one of the password as it was typed.
+    """
+    CREATE TABLE scram (
+        account INTEGER PRIMARY KEY REFERENCES account (id) ON DELETE CASCADE,
+        salt BLOB NOT NULL,
+        iterations INTEGER NOT NULL,
+        stored_key BLOB NOT NULL,
+        server_key BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE secret (name TEXT PRIMARY KEY, octets BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    INSERT INTO secret (name, octets) VALUES ('salts', random_octets(32));
+    """,
 )
 
 
@@ -98,6 +110,7 @@ class Database:
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = 1")
+        connection.create_function("random_octets", 1, os.urandom)
         if mode != "wal" or connection.execute("PRAGMA synchronous").fetchone()[0] != 2:
             raise AccountError(
                 f"{self.path} lies on a file system where SQLite cannot keep a WAL; move the instance"

@@ -12,6 +12,7 @@ from unicodedata import normalize
 
 from mailserver.accounts.database import AccountError
 from mailserver.smtp.address import Domain, Mailbox
+from mailserver.smtp.scram import ScramKeys
 
 # RFC 2142 §4 and §5, RFC 5321 §4.5.1: these exist in every domain.
 ROLES = frozenset({"postmaster", "abuse", "hostmaster"})
@@ -31,13 +32,16 @@ class HostedDomain:
 class Account:
     """A person or program that has a Maildir and may log in. ``created`` is wall-clock seconds.
 
-    ``send_as_any``: the account may use any sender, not only its own addresses.
+    ``send_as_any``: the account may use any sender, not only its own addresses. ``keys`` are those of its
+    password for SCRAM; where there are none, ``password_hash`` is of the password as it was typed, else of the
+    prepared one.
     """
 
     mailbox: Mailbox
     password_hash: str
     send_as_any: bool
     created: float
+    keys: ScramKeys | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,10 @@ def _own_only(account: str) -> bool:
 @implementer(IRealm)
 class MailRealm:
     """`delivery_for` makes the IMessageDelivery of an identity; `sends_as_any` says of an account's address
-    whether it may use any sender (`AccountStore.sends_as_any`)."""
+    whether it may use any sender (`AccountStore.sends_as_any`). ``extensions``: what the deliveries honour beside
+    what every listener can, ``DSN`` and ``SMTPUTF8`` (`mailserver.reception.extensions`)."""
+
+    extensions: frozenset[str] = frozenset()
 
     def __init__(
         self, delivery_for: Callable[[Identity], object], sends_as_any: Callable[[str], bool] = _own_only

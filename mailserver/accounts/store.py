@@ -10,6 +10,7 @@ cannot come to lead nowhere, or round in a circle.
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from mailserver.accounts import changes
-from mailserver.accounts.database import Database
+from mailserver.accounts.database import AccountError, Database
 from mailserver.accounts.names import (
     Account,
     Alias,
@@ -30,8 +31,16 @@ from mailserver.accounts.names import (
     new_domain_of,
     own_address_of,
 )
+from mailserver.accounts.passwords import Kept
 from mailserver.interfaces import IClock, IThreads
 from mailserver.smtp.address import Domain, Mailbox
+from mailserver.smtp.scram import ITERATIONS, ScramKeys
+
+_ACCOUNT = (
+    "SELECT local_part, name, password_hash, send_as_any, created, salt, iterations, stored_key, server_key"
+    " FROM account JOIN domain ON domain.id = account.domain LEFT JOIN scram ON scram.account = account.id"
+)
+_SALT = 16
 
 
 class AccountStore:
@@ -40,10 +49,12 @@ class AccountStore:
     def __init__(self, path: Path, threads: IThreads, clock: IClock) -> None:
         self._database = Database(path, threads)
         self._clock = clock
+        self._secret = b""
 
     def open(self) -> None:
         """Open the database, making it where there is none. Raises AccountError."""
         self._database.open()
+        self._secret = self._database.rows("SELECT octets FROM secret WHERE name = 'salts' LIMIT 1")[0][0]
 
     def close(self) -> None:
         """Close the database. May be called twice."""
@@ -86,9 +97,7 @@ class AccountStore:
         """All accounts, or those of one domain, oldest first."""
         name = None if domain is None else self._hosted(domain).name
         rows = self._database.rows(
-            "SELECT local_part, name, password_hash, send_as_any, created FROM account"
-            " JOIN domain ON domain.id = account.domain WHERE ?1 IS NULL OR name = ?1"
-            " ORDER BY account.id LIMIT 100000",
+            f"{_ACCOUNT} WHERE ?1 IS NULL OR name = ?1 ORDER BY account.id LIMIT 100000",
             name,
         )
         return [_account(row) for row in rows]
@@ -98,12 +107,27 @@ class AccountStore:
         if mailbox.domain is None:
             return None
         rows = self._database.rows(
-            "SELECT local_part, name, password_hash, send_as_any, created FROM account"
-            " JOIN domain ON domain.id = account.domain WHERE name = ? AND local_part = ? LIMIT 1",
+            f"{_ACCOUNT} WHERE name = ? AND local_part = ? LIMIT 1",
             mailbox.domain.name,
             folded(mailbox).local_part,
         )
         return _account(rows[0]) if rows else None
+
+    def salt(self, name: str | Mailbox) -> bytes:
+        """The salt of the SCRAM keys of a name, be there such an account or not. It comes from the name and a
+        secret of this store: one that changed with the password would tell who exists."""
+        octets = name.encode() if isinstance(name, str) else folded(name).wire()
+        return self._made_from(b"salt", octets)[:_SALT]
+
+    def keys_of_nobody(self, name: str | Mailbox) -> ScramKeys:
+        """Keys that no password has, for a name without keys: always the same, and like those of an account."""
+        salt = self.salt(name)
+        return ScramKeys(salt, ITERATIONS, self._made_from(b"stored", salt), self._made_from(b"server", salt))
+
+    def _made_from(self, what: bytes, octets: bytes) -> bytes:
+        if not self._secret:
+            raise AccountError("the account store is not open")
+        return hmac.digest(self._secret, what + b"\0" + octets, "sha256")
 
     def is_account(self, mailbox: Mailbox) -> bool:
         """Is there an account with exactly this address?"""
@@ -155,19 +179,27 @@ class AccountStore:
             changes.set_postmaster, domain_of(name), None if address is None else own_address_of(address)
         )
 
-    def add_account(self, address: str | Mailbox, password_hash: str, send_as_any: bool = False) -> Deferred[None]:
-        """Make an account with a bcrypt hash made by `mailserver.accounts.passwords.hash_password`."""
+    def add_account(
+        self, address: str | Mailbox, password: str | Kept, send_as_any: bool = False
+    ) -> Deferred[None]:
+        """Make an account, with what `mailserver.accounts.passwords.keep_password` made of its password, or with
+        a bcrypt hash alone: then its first login makes the rest."""
         mailbox = own_address_of(address)
         check_name(mailbox)
-        return self._database.write(changes.add_account, mailbox, password_hash, send_as_any, self._clock.wall())
+        return self._database.write(changes.add_account, mailbox, _kept(password), send_as_any, self._clock.wall())
 
     def remove_account(self, address: str | Mailbox) -> Deferred[None]:
         """Remove an account. Its Maildir stays where it is."""
         return self._database.write(changes.remove_account, own_address_of(address))
 
-    def set_password(self, address: str | Mailbox, password_hash: str) -> Deferred[None]:
+    def set_password(self, address: str | Mailbox, password: str | Kept) -> Deferred[None]:
         """Replace an account's password; logins remembered under the old one end with it."""
-        return self._database.write(changes.set_password, own_address_of(address), password_hash)
+        return self._database.write(changes.set_password, own_address_of(address), _kept(password))
+
+    def renew_password(self, account: Account, kept: Kept) -> Deferred[None]:
+        """Keep the same password in another form. Nothing happens where the account's password has changed since
+        `account` was read."""
+        return self._database.write(changes.renew_password, account.mailbox, account.password_hash, kept)
 
     def add_alias(self, address: str | Mailbox, targets: Iterable[str | Mailbox]) -> Deferred[None]:
         """Make an alias for one or more addresses, here (they must exist) or elsewhere."""
@@ -188,5 +220,12 @@ class AccountStore:
 
 
 def _account(row: Any) -> Account:
-    local_part, domain, password_hash, send_as_any, created = row
-    return Account(Mailbox(local_part, Domain(domain)), password_hash, bool(send_as_any), created)
+    local_part, domain, password_hash, send_as_any, created, *keys = row
+    return Account(
+        Mailbox(local_part, Domain(domain)), password_hash, bool(send_as_any), created,
+        None if keys[0] is None else ScramKeys(*keys),
+    )  # fmt: skip
+
+
+def _kept(password: str | Kept) -> Kept:
+    return password if isinstance(password, Kept) else Kept(password)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mailserver.accounts.names import Account, new_domain_of, own_address_of
-from mailserver.accounts.passwords import hash_password
+from mailserver.accounts.passwords import Kept, keep_password
 from mailserver.admin.command import Argument, Command, ControlError
-from mailserver.admin.instance import check_length, check_receivable
+from mailserver.admin.instance import check_length
 from mailserver.admin.tables import moment
 from mailserver.admin.world import World
 from mailserver.transport.maildir_path import Template
@@ -47,15 +47,16 @@ async def _domain_remove(world: World, domain: str) -> dict[str, Any]:
     return {"domain": domain, "said": f"removed the domain {domain}"}
 
 
-async def _hash(world: World, password: str) -> str:
+async def _keep(world: World, address: str, password: str) -> Kept:
     check_length(password)
-    hashed: str = await world.threads("password", hash_password, password, world.settings.accounts.bcrypt_cost)
-    return hashed
+    salt = world.store().salt(own_address_of(address))
+    cost = world.settings.accounts.bcrypt_cost
+    kept: Kept = await world.threads("password", keep_password, password, cost, salt)
+    return kept
 
 
 async def _account_add(world: World, address: str, password: str, any_sender: bool) -> dict[str, Any]:
-    check_receivable(address)
-    await world.store().add_account(address, await _hash(world, password), any_sender)
+    await world.store().add_account(address, await _keep(world, address, password), any_sender)
     return {"address": address, "said": f"added the account {address}"}
 
 
@@ -83,7 +84,7 @@ def _row(account: Account) -> dict[str, Any]:
 
 
 async def _account_passwd(world: World, address: str, password: str) -> dict[str, Any]:
-    await world.store().set_password(address, await _hash(world, password))
+    await world.store().set_password(address, await _keep(world, address, password))
     return {"address": address, "said": f"the password of {address} is changed; it works at once"}
 
 
@@ -93,7 +94,6 @@ async def _account_remove(world: World, address: str) -> dict[str, Any]:
 
 
 async def _alias_add(world: World, address: str, targets: list[str]) -> dict[str, Any]:
-    check_receivable(address)
     await world.store().add_alias(address, targets)
     return {"address": address, "targets": targets, "said": f"mail for {address} goes to {', '.join(targets)}"}
 

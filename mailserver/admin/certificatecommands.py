@@ -1,4 +1,4 @@
-"""Commands about certificates: a self-signed one, where there is none yet."""
+"""Commands about certificates: a self-signed one, where there is none yet; new ones for a running server."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 from mailserver.admin import instance
 from mailserver.admin.command import Argument, Command, ControlError, Place
-from mailserver.admin.world import Files
+from mailserver.admin.world import Files, World
 from mailserver.net.tls import self_signed
-from mailserver.settings.model import Certificate, Settings
+from mailserver.settings.listener import Certificate
+from mailserver.settings.model import Settings
 
 
 async def _new(files: Files, name: str, force: bool) -> dict[str, Any]:
@@ -30,7 +31,7 @@ async def _new(files: Files, name: str, force: bool) -> dict[str, Any]:
         "certificate": str(chain),
         "key": str(key),
         "said": f"made the self-signed certificate {chain} for {settings.host_name}; a server that runs takes it"
-        " at its next start",
+        " within a minute, or at once after `certificate reload`",
     }
 
 
@@ -52,6 +53,20 @@ def _put(path: Path, octets: bytes, mode: int) -> None:
     new.replace(path)
 
 
+async def _reload(world: World) -> dict[str, Any]:
+    if world.certificates is None:
+        raise ControlError("this server never listens, and needs no certificate")
+    looked = await world.certificates.reload()
+    bad = [f"certificates.{one.name}: {one.problem}" for one, _ in looked if one.problem]
+    if bad:
+        raise ControlError("; ".join([*bad, "what was in use before stays in use"]))
+    new = [f"{one.name} (until {one.expires})" for one, changed in looked if changed]
+    return {
+        "certificates": [{"name": one.name, "expires": one.expires, "new": changed} for one, changed in looked],
+        "said": f"new connections get {', '.join(new)}" if new else "no certificate has changed",
+    }
+
+
 COMMANDS = (
     Command(
         "certificate new",
@@ -63,5 +78,13 @@ COMMANDS = (
         ),
         "certificate new --name default",
         place=Place.FILES,
+    ),
+    Command(
+        "certificate reload",
+        "Use the certificates that are in the files now, for new connections. Sessions go on.",
+        _reload,
+        (),
+        "certificate reload",
+        place=Place.SERVER,
     ),
 )

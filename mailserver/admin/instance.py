@@ -17,7 +17,7 @@ from typing import Any
 
 from mailserver import preflight
 from mailserver.accounts.names import domain_of, own_address_of
-from mailserver.accounts.passwords import hash_password
+from mailserver.accounts.passwords import keep_password
 from mailserver.accounts.store import AccountStore
 from mailserver.admin.command import ControlError
 from mailserver.admin.socketplace import user_name
@@ -54,17 +54,7 @@ class First:
         mailbox = own_address_of(self.account if "@" in self.account else f"{self.account}@{domain}")
         if mailbox.domain != domain:
             raise ControlError(f"the first account {mailbox} is not in the domain {domain}; name one that is")
-        check_receivable(str(mailbox))
         return mailbox
-
-
-def check_receivable(address: str) -> None:
-    """Refuse an address that nobody could send to. Raises ControlError."""
-    if not address.rpartition("@")[0].isascii():
-        raise ControlError(
-            f"{address} could get no mail: this server does not offer SMTPUTF8, which a name outside ASCII needs;"
-            " choose another name"
-        )
 
 
 def check_length(password: str) -> None:
@@ -153,7 +143,6 @@ async def create(directory: Path, first: First, clock: IClock) -> dict[str, Any]
     host_name = first.host_name or f"mail.{mailbox.domain}"
     text = first_settings(host_name)
     settings = read(text, SETTINGS, directory.absolute())
-    hashed = hash_password(first.password, settings.accounts.bcrypt_cost)
     made = _claim(directory)
     try:
         for name in _DIRECTORIES:
@@ -162,7 +151,7 @@ async def create(directory: Path, first: First, clock: IClock) -> dict[str, Any]
         default = settings.certificate("default")
         _write(settings.path(default.chain), certificate, 0o644)
         _write(settings.path(default.key), key, 0o600)
-        await _first_account(directory / ACCOUNTS, mailbox, hashed, clock)
+        await _first_account(directory / ACCOUNTS, first, settings.accounts.bcrypt_cost, clock)
         _write(directory / SETTINGS, text.encode(), 0o600)
     except BaseException as error:
         _undo(directory, made)
@@ -179,13 +168,14 @@ async def create(directory: Path, first: First, clock: IClock) -> dict[str, Any]
     }
 
 
-async def _first_account(path: Path, mailbox: Mailbox, hashed: str, clock: IClock) -> None:
+async def _first_account(path: Path, first: First, cost: int, clock: IClock) -> None:
     store = AccountStore(path, inline, clock)  # type: ignore[arg-type]  # zope cannot see that a function provides it
     store.open()
     try:
+        mailbox = first.mailbox
         assert mailbox.domain is not None
         await store.add_domain(mailbox.domain)
-        await store.add_account(mailbox, hashed)
+        await store.add_account(mailbox, keep_password(first.password, cost, store.salt(mailbox)))
     finally:
         store.close()
 

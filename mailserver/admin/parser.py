@@ -62,7 +62,7 @@ def build(commands: Iterable[Command]) -> argparse.ArgumentParser:
 
 
 def _every(commands: Iterable[Command]) -> str:
-    return "".join(f"  {command.name:18} {command.summary}\n" for command in commands)
+    return "".join(f"  {command.name:18}  {command.summary}\n" for command in commands)
 
 
 class _Version(argparse.Action):

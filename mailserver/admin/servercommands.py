@@ -2,7 +2,8 @@
 
 What the running server says of itself (``World.status``) is a mapping: ``uptime`` (seconds), ``blocked`` (why
 new mail is refused for now, or None), ``attempts`` under way, and ``listeners``: mappings with ``name``,
-``role``, ``tls``, ``sessions``, and ``wanted`` and ``listening``, two lists of ``ADDRESS:PORT``.
+``role``, ``tls``, ``sessions``, and ``wanted`` and ``listening``, two lists of ``ADDRESS:PORT``, and
+``certificates``: mappings with ``name``, ``expires`` (a day), and ``problem``, why its files cannot be used.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ async def _status(world: World) -> dict[str, Any]:
             }
             for listener in running["listeners"]
         ],
+        "certificates": [dict(certificate) for certificate in running.get("certificates", ())],
         "queue": dict(world.reader.counts()),
     }
 

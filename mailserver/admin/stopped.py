@@ -70,7 +70,7 @@ def _opened(settings: Settings, reactor: Any) -> RelayQueue:
         listeners=(),
         plugins=(),
     )
-    named = {"local", "smtp", settings.accounts.transport, *(route.transport for route in settings.routes)}
+    named = {"local", "smtp", "lmtp", settings.accounts.transport, *(route.transport for route in settings.routes)}
     return build_queue(quiet, reactor=reactor, transports=dict.fromkeys(named))  # type: ignore[arg-type]  # never called
 
 

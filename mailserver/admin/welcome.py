@@ -20,7 +20,8 @@ from mailserver.clock import SystemClock
 from mailserver.interfaces import MailServerError
 from mailserver.preflight import problems_of
 from mailserver.settings.forms import HostPort
-from mailserver.settings.model import Listener, Settings
+from mailserver.settings.listener import Listener
+from mailserver.settings.model import Settings
 from mailserver.settings.read import decode, read
 from mailserver.smtp.address import Mailbox
 from mailserver.spool.lock import SpoolLock
@@ -29,7 +30,7 @@ from mailserver.transport.maildir_path import Template
 
 # What a client names to reach a listener on every address.
 _HERE = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
-_WHO = {"mx": "from other servers", "submission": "from your users"}
+_WHO = {"mx": "from other servers", "submission": "from your users", "lmtp": "by LMTP"}
 _TLS = {"none": "no TLS", "starttls": "STARTTLS", "implicit": "TLS from the first octet"}
 
 

@@ -24,7 +24,8 @@ class Files:
 @dataclass(frozen=True)
 class World:
     """``queue`` has ``kick()``; ``status`` answers what only the running server knows (see
-    `mailserver.admin.servercommands`); ``reactor`` has ``callLater``. Where no server runs, these are None."""
+    `mailserver.admin.servercommands`); ``reactor`` has ``callLater``; ``certificates`` has ``reload()``. Where no
+    server runs, these are None."""
 
     settings: Settings
     accounts: AccountStore | None
@@ -35,6 +36,7 @@ class World:
     queue: Any = None
     status: Callable[[], Mapping[str, Any]] | None = None
     reactor: Any = None
+    certificates: Any = None
 
     def store(self) -> AccountStore:
         """The accounts. Raises ControlError where the application says itself who exists."""

@@ -22,6 +22,8 @@ class CheckContext:
     ``session`` is the session's id in the log, ``listener`` the name of the listener in the settings;
     ``submission`` is true where our own users come in. ``client_address`` is an IP address without brackets;
     ``tls`` says whether the connection is encrypted now. ``identity.account`` is None for a stranger.
+    ``early_talker`` is whether octets of the client came before it was greeted: RFC 5321 §3.1 has it wait. It is
+    seen for sure only with a ``reception.greeting_delay``.
 
     ===================  ====================================================================================
     field                known from the stage
@@ -39,6 +41,7 @@ class CheckContext:
     submission: bool = False
     client_address: str = ""
     tls: bool = False
+    early_talker: bool = False
     helo: str = ""
     identity: Identity = STRANGER
     reverse_path: Mailbox = NULL

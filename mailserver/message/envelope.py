@@ -17,11 +17,14 @@ class Original:
 
     ``notify`` is the set of RFC 3461 §4.1 keywords (``NEVER``, ``SUCCESS``, ``FAILURE``, ``DELAY``) or None
     where the client said nothing; ``orcpt`` is the ORCPT value as given (``rfc822;…``, xtext decoded).
+    ``expanded``: the address stands for several, who are recipients of their own; what is left to do under its
+    own name is to tell the sender (RFC 3461 §5.2.7.3).
     """
 
     mailbox: Mailbox
     notify: frozenset[str] | None = None
     orcpt: str | None = None
+    expanded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,11 @@ class Recipient:
 
     def __hash__(self) -> int:
         return self.number
+
+    @property
+    def expanded(self) -> bool:
+        """True when there is nothing to deliver, only the expansion to be reported."""
+        return bool(self.originals) and self.originals[0].expanded
 
 
 @dataclass(frozen=True, slots=True)

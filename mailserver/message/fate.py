@@ -5,8 +5,8 @@ for it, and kept for some time after the message itself is gone.
 
 An address may lead to several recipients (an alias), and then it has one fate all the same, once the last of
 them is final: the worst of theirs. A sender who reads "delivered" may rely on it (RFC 3461 §5.2.7 asks the same
-of a report). Worst first: failed, expired, removed, relayed, expanded, delivered; among equals the one with
-the most attempts.
+of a report). Worst first: failed, expired, removed, relayed, delivered; among equals the one with the most
+attempts. That an address was expanded says nothing yet: those that it led to decide.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mailserver.message.state import State
 from mailserver.smtp.address import Mailbox
 from mailserver.smtp.status import Status
 
-_WORST_FIRST = (State.FAILED, State.EXPIRED, State.REMOVED, State.RELAYED, State.EXPANDED, State.DELIVERED)
+_WORST_FIRST = (State.FAILED, State.EXPIRED, State.REMOVED, State.RELAYED, State.DELIVERED, State.EXPANDED)
 # Of a recipient that was removed before anything was tried: nothing is known but that it will not arrive.
 _UNTRIED = Status(5, 0, 0)
 

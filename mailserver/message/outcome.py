@@ -38,7 +38,8 @@ class Outcome:
     ``text`` is for people (one line); ``state`` is what a success means (delivered, relayed, expanded);
     ``remote_mta`` and ``remote_reply`` are the peer's name and its own words, for the DSN; ``uncertain`` is
     a connection lost after the final dot: the peer may have the message. ``phase`` is where in an SMTP session it
-    was decided, None where there was none.
+    was decided, None where there was none. ``dsn_passed``: the peer took the message together with the duty to
+    report on it (RFC 3461 §5.2.1), so that a success is none of ours to report.
     """
 
     klass: Klass
@@ -50,6 +51,7 @@ class Outcome:
     remote_reply: str | None = None
     uncertain: bool = False
     phase: Phase | None = None
+    dsn_passed: bool = False
 
     @property
     def about_host(self) -> bool:
@@ -60,6 +62,11 @@ class Outcome:
 def delivered(text: str = "delivered") -> Outcome:
     """A final delivery on this host."""
     return Outcome(Klass.SUCCESS, Scope.RECIPIENT, Status(2, 0, 0), text, State.DELIVERED)
+
+
+def expanded() -> Outcome:
+    """An address that stands for several others, each of whom has an outcome of its own."""
+    return Outcome(Klass.SUCCESS, Scope.RECIPIENT, Status(2, 0, 0), "sent on to several addresses", State.EXPANDED)
 
 
 def transient(text: str, status: Status = Status(4, 0, 0), scope: Scope = Scope.RECIPIENT) -> Outcome:

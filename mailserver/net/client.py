@@ -9,8 +9,9 @@ a Deferred that waits here is cancelled, the connection is cut.
 
 Opportunistic TLS whose handshake fails is followed by one more connection, in clear: mail that nobody asked to
 protect is not lost to a broken certificate. Content goes out as fast as the peer reads: what is in memory and
-small in one write, everything else piece by piece, files read on the disk pool. Each wait has its time-out
-(RFC 5321 §4.5.3.2); only whole replies and content that went out count as a sign of life.
+small in one write (with its envelope, where the host offers CHUNKING), everything else piece by piece, files read
+on the disk pool. Each wait has its time-out (RFC 5321 §4.5.3.2); only whole replies and content that went out are
+signs of life.
 
 One envelope is one write, on connections with TCP_NODELAY, since a segment waiting for Nagle's algorithm
 costs 40 ms.
@@ -18,37 +19,50 @@ costs 40 ms.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    UNIXClientEndpoint,
+)
 from twisted.internet.error import DNSLookupError, UnknownHostError
 from twisted.internet.protocol import Factory
 
 from mailserver.interfaces import IThreads
 from mailserver.message.content import Content
-from mailserver.message.envelope import Original, Recipient
+from mailserver.message.envelope import Recipient
 from mailserver.message.outcome import Outcome, Scope, transient
 from mailserver.message.route import Attempt
+from mailserver.net.asked import EIGHT_BIT, transaction_of, truly
 from mailserver.net.outcomes import outcome_of
 from mailserver.net.tls import CertificateProblem, ClientContexts
 from mailserver.net.wire import Wire
-from mailserver.settings.forms import HostPort
-from mailserver.smtp.client import ClientCore, State
-from mailserver.smtp.plan import Answered, Ended, Ready, SendContent, SessionPlan
+from mailserver.settings.forms import UNIX, HostPort
+from mailserver.smtp.address import Domain
+from mailserver.smtp.client import ClientCore
+from mailserver.smtp.clientstates import State
+from mailserver.smtp.plan import Answered, Derive, Ended, Event, Ready, SendContent, SessionPlan
 from mailserver.smtp.status import Status
-from mailserver.smtp.transaction import Answer, ForwardPath, Phase, Transaction
+from mailserver.smtp.transaction import Answer, Phase, Transaction
 
 # Up to here a content in memory is written at once; the same number bounds what a slow peer makes us hold.
 AT_ONCE = 262_144
+# Up to here it goes along with the envelope. More would not leave at once anyway: a new connection takes some
+# 14 KiB before the first answer (RFC 6928), and what a host refuses is sent for nothing.
+ONE_FLIGHT = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
     """A host (its name, for certificates and reports) at one IP address; "" leaves finding one to the system.
+    ``unix:PATH`` in its place is a socket of this machine.
 
     ``endpoint``, an IStreamClientEndpoint, makes the connection where the host is known by nothing else."""
 
@@ -60,6 +74,8 @@ class Peer:
     def __str__(self) -> str:
         if self.endpoint is not None:
             return self.host
+        if self.address.startswith(UNIX):
+            return self.address
         if self.address in ("", self.host):
             return str(HostPort(self.host, self.port))
         return f"{self.host}[{self.address}]:{self.port}"
@@ -73,40 +89,74 @@ class ClientSession:
         self.peer = peer
         self._wire = wire
         self._threads = threads
+        self._domains: set[Domain | None] = set()
 
     @property
     def usable(self) -> bool:
-        """True when a message can be sent now."""
-        return self._wire.core.state is State.READY
+        """True when a message can be sent now. After as many as the host takes in a session it cannot."""
+        core = self._wire.core
+        return core.state is State.READY and not 0 < core.limits.mails <= self.sent
+
+    def room(self, recipients: Sequence[Recipient]) -> int:
+        """How many of `recipients`, from the first on, the host takes in the next transaction (RFC 9422); 0 means
+        another session, and never comes from a new one."""
+        limits = self._wire.core.limits
+        most = min(len(recipients), limits.recipients or len(recipients))
+        if not limits.domains:
+            return most
+        domains = set(self._domains)
+        for place, recipient in enumerate(recipients[:most]):
+            domains.add(recipient.mailbox.domain)
+            if len(domains) > limits.domains:
+                return place
+        return most
 
     async def send(self, attempt: Attempt) -> dict[Recipient, Outcome]:
         """Send the message of `attempt` to its recipients: one outcome for each."""
-        transaction = transaction_of(attempt)
-        if transaction.body == "8BITMIME" and self.usable and "8BITMIME" not in self._wire.core.offers:
-            try:
-                if await self._ascii(attempt.content):
-                    # Declared, but not so: it needs nothing that this host has not (RFC 6152 §3).
-                    transaction = replace(transaction, body=None)
-            except OSError as error:
-                return dict.fromkeys(attempt.recipients, _unreadable(error))
-        if self._wire.ended is not None:
-            answer = self._wire.ended.answer or _GONE
-            return dict.fromkeys(attempt.recipients, outcome_of(answer, self.peer.host))
-        self.sent += 1
+        wire, content = self._wire, attempt.content
         try:
-            return await self._transact(attempt, transaction)
+            transaction = await self._asked(attempt)
+        except OSError as error:
+            return dict.fromkeys(attempt.recipients, _unreadable(error))
+        if wire.ended is not None:
+            return dict.fromkeys(attempt.recipients, outcome_of(wire.ended.answer or _GONE, self.peer.host))
+        whole = b"".join(content.chunks()) if self._in_one_flight(attempt) else None
+        self.sent += 1
+        if wire.core.limits.domains:
+            self._domains.update(recipient.mailbox.domain for recipient in attempt.recipients)
+        try:
+            return await self._transact(attempt, transaction, whole)
         except CancelledError:
             self.abort()
             raise
 
-    async def _ascii(self, content: Content) -> bool:
-        if content.file is None:
-            return content.ascii()
-        answer: bool = await self._threads("disk", content.ascii)
-        return answer
+    async def _asked(self, attempt: Attempt) -> Transaction:
+        core = self._wire.core
+        transaction = await truly(transaction_of(attempt), attempt.content, core.offers, self._threads)
+        if core.plan.any_octets and EIGHT_BIT not in core.offers:
+            return replace(transaction, body=None)
+        return transaction
 
-    async def _transact(self, attempt: Attempt, transaction: Transaction) -> dict[Recipient, Outcome]:
-        self._wire.core.start(transaction)
+    def _in_one_flight(self, attempt: Attempt) -> bool:
+        """Whether the content goes along with the envelope, where the host takes it so.
+
+        What it costs: from the first octet on, a lost connection is an uncertain one, after which no other host is
+        asked. So the second attempt goes step by step; and the second message of a session, which tells a host
+        that closes after each one from a host that keeps the connection.
+        """
+        content = attempt.content
+        if not self._wire.core.one_flight or attempt.again or self.sent == 1:
+            return False
+        return content.file is None and content.stored <= ONE_FLIGHT
+
+    async def _transact(
+        self, attempt: Attempt, transaction: Transaction, whole: bytes | None
+    ) -> dict[Recipient, Outcome]:
+        duty_goes = "DSN" in self._wire.core.offers
+        try:
+            self._wire.core.start(transaction, whole)
+        except ValueError as error:
+            return dict.fromkeys(attempt.recipients, _unreadable(error))
         self._wire.turn()
         event = await self._wire.next()
         broken: Outcome | None = None
@@ -116,7 +166,7 @@ class ClientSession:
         assert isinstance(event, Answered), event
         pairs = zip(attempt.recipients, event.answers, strict=True)
         return {
-            recipient: broken if broken and answer.reply is None else outcome_of(answer, self.peer.host)
+            recipient: broken if broken and answer.reply is None else outcome_of(answer, self.peer.host, duty_goes)
             for recipient, answer in pairs
         }
 
@@ -163,7 +213,7 @@ class ClientSession:
 
     def quit(self) -> Deferred[None]:
         """End the session in good order; fires when the connection is gone."""
-        if self.usable:
+        if self._wire.core.state is State.READY:
             self._wire.core.quit()
             self._wire.turn()
         elif self._wire.ended is None:
@@ -181,40 +231,6 @@ _GONE = Answer(Phase.MAIL, None, Status(4, 4, 2), "the session is over")
 
 def _unreadable(error: Exception) -> Outcome:
     return transient(f"the content cannot be read: {error}", Status(4, 3, 0), Scope.MESSAGE)
-
-
-def transaction_of(attempt: Attempt) -> Transaction:
-    """What the core is asked to send."""
-    envelope, route = attempt.envelope, attempt.route
-    return Transaction(
-        envelope.reverse_path if route.reverse_path is None else route.reverse_path,
-        tuple(_forward_path(recipient) for recipient in attempt.recipients),
-        attempt.content.size,
-        envelope.body,
-        envelope.smtputf8,
-        envelope.ret,
-        envelope.envid,
-    )
-
-
-def _forward_path(recipient: Recipient) -> ForwardPath:
-    """RFC 3461 §5.2.1 and §5.2.7.1: parameters are passed on as they came, and none is made up.
-
-    Where several originals became this one, its reports go to one place under one name: the first's, and
-    whatever any of them asked to be told.
-    """
-    originals = recipient.originals
-    if not originals:
-        return ForwardPath(recipient.mailbox)
-    return ForwardPath(recipient.mailbox, _notify(originals), originals[0].orcpt)
-
-
-def _notify(originals: tuple[Original, ...]) -> frozenset[str] | None:
-    first = originals[0].notify
-    if len(originals) == 1 or any(original.notify is None for original in originals):
-        return first if len(originals) == 1 else None
-    asked = frozenset[str]().union(*(original.notify or () for original in originals))
-    return (asked - {"NEVER"}) or first
 
 
 class _WireFactory(Factory):
@@ -251,7 +267,9 @@ class Connector:
             creator = None if plan.tls == "off" else self.contexts.creator(plan.tls, peer.host, ca_file)
         except CertificateProblem as problem:
             return Answer(Phase.TLS, None, Status(4, 7, 5), str(problem))
-        wire = Wire(self.reactor, ClientCore(plan), creator, plan.checks_certificate)
+        # RFC 5802 §5.1: a nonce is printable, without commas, and never used twice.
+        core = ClientCore(plan, secrets.token_urlsafe(18))
+        wire = Wire(self.reactor, core, creator, plan.checks_certificate)
         try:
             await self._endpoint(peer).connect(_WireFactory(wire))
         except CancelledError:
@@ -260,7 +278,7 @@ class Connector:
             return _no_connection(peer, error)
         session = ClientSession(wire, peer, self.threads)
         try:
-            event = await wire.next()
+            event = await self._set_up(wire)
         except CancelledError:
             session.abort()
             raise
@@ -271,12 +289,28 @@ class Connector:
         assert isinstance(event, Ready), event
         return session
 
+    async def _set_up(self, wire: Wire) -> Event:
+        event = await wire.next()
+        if isinstance(event, Derive):
+            try:
+                # Not the password pool: a flood of logins here must not hold up the mail that goes out.
+                wire.core.derived(await self.threads("plugin", event.work))
+            except CancelledError:
+                raise
+            except Exception as error:
+                wire.core.connection_lost(f"the login could not be worked out: {error}")
+            wire.turn()
+            event = await wire.next()
+        return event
+
     def _endpoint(self, peer: Peer) -> Any:
         if peer.endpoint is not None:
             return peer.endpoint
         bind = (self.bind_address, 0) if self.bind_address else None
         if not peer.address:
             return HostnameEndpoint(self.reactor, peer.host, peer.port, self.connect_timeout, bind)
+        if peer.address.startswith(UNIX):
+            return UNIXClientEndpoint(self.reactor, peer.address[len(UNIX) :], self.connect_timeout)
         kind = TCP6ClientEndpoint if isinstance(ip_address(peer.address), IPv6Address) else TCP4ClientEndpoint
         return kind(self.reactor, peer.address, peer.port, self.connect_timeout, bind)
 

@@ -6,6 +6,7 @@ what decided                              class       scope      status
 2yz to the content                        success     recipient  the peer's, or 2.0.0
 4yz, 5yz to RCPT                          by code     recipient  the peer's, or x.0.0
 4yz, 5yz to MAIL, DATA, the content       by code     message    the same
+the same in LMTP, one for each            by code     recipient  the same
 4yz, 5yz as greeting or to EHLO, RSET     by code     host       the same
 anything to AUTH but success              transient   host       4.7.8
 421, whenever it comes                    transient   host       the peer's, or 4.0.0
@@ -14,6 +15,8 @@ TLS is required and not offered           transient   host       4.7.4
 TLS is required and not to be had         transient   host       4.7.5
 we kept the login back                    transient   host       4.7.0
 we did not even ask (needs SMTPUTF8, …)   permanent   message    5.6.7, 5.6.3, 5.3.4
+this one address needs SMTPUTF8           permanent   recipient  5.6.7
+BDAT is offered and not known             transient   host       4.5.1
 ========================================  ==========  =========  ================================
 
 A refused login is transient, whatever its code: it is our setting that is wrong, and no reason to return mail.
@@ -40,8 +43,9 @@ _SCOPE = {
 }
 
 
-def outcome_of(answer: Answer, host: str) -> Outcome:
-    """The outcome for a recipient about whom `answer` decided; `host` is the name of the peer."""
+def outcome_of(answer: Answer, host: str, dsn: bool = False) -> Outcome:
+    """The outcome for a recipient about whom `answer` decided; `host` is the name of the peer, which offers `dsn`:
+    then the duty to report goes with the message (RFC 3461 §5.2.1)."""
     if answer.reply is None:
         return _own(answer, host)
     reply, words = answer.reply, words_of(answer.reply)
@@ -49,9 +53,9 @@ def outcome_of(answer: Answer, host: str) -> Outcome:
     if phase is Phase.FINAL and reply.code < 300:
         status = reply.status or Status(2, 0, 0)
         text = f"{host} took it: {words}"
-        return Outcome(Klass.SUCCESS, Scope.RECIPIENT, status, text, State.RELAYED, host, words, phase=phase)
+        return Outcome(Klass.SUCCESS, Scope.RECIPIENT, status, text, State.RELAYED, host, words, False, phase, dsn)
     klass = _klass(phase, reply)
-    scope = Scope.HOST if reply.code == 421 else _SCOPE.get(phase, Scope.HOST)
+    scope = Scope.HOST if reply.code == 421 else Scope.RECIPIENT if answer.own else _SCOPE.get(phase, Scope.HOST)
     state = State.FAILED if klass is Klass.PERMANENT else State.DEFERRED
     text = f"{host} said to {phase.value}: {words}"
     return Outcome(klass, scope, _status(phase, klass, reply), text, state, host, words, phase=phase)
@@ -59,7 +63,8 @@ def outcome_of(answer: Answer, host: str) -> Outcome:
 
 def _own(answer: Answer, host: str) -> Outcome:
     permanent = answer.status.klass == 5
-    klass, scope = (Klass.PERMANENT, Scope.MESSAGE) if permanent else (Klass.TRANSIENT, Scope.HOST)
+    klass = Klass.PERMANENT if permanent else Klass.TRANSIENT
+    scope = _SCOPE.get(answer.phase, Scope.MESSAGE) if permanent else Scope.HOST
     state = State.FAILED if permanent else State.DEFERRED
     text = f"{host}: {answer.text}"
     return Outcome(klass, scope, answer.status, text, state, host, None, answer.uncertain, answer.phase)

@@ -33,6 +33,7 @@ from mailserver.interfaces import IClock, SpoolFull
 from mailserver.net import atonce
 from mailserver.smtp import events, replies, states
 from mailserver.smtp.reply import Reply
+from mailserver.smtp.scram import ScramKeys
 from mailserver.smtp.server import ServerCore
 
 # Input held while nothing may be parsed; over it the socket is not read.
@@ -42,12 +43,12 @@ LINES_A_TURN = 100
 # Octets of replies that are held; over it they are written within the turn, so that back-pressure is seen.
 MAX_UNSENT = 16_384
 
-Answer = Reply | Sequence[Reply] | None
+Answer = Reply | Sequence[Reply] | ScramKeys | None
 
 
 class Handler(Shape):
-    """Decides. A question wants a reply (ContentEnds: or a sequence of them), plain or awaitable; what is no
-    question wants None, or an awaitable after which the next slice may come."""
+    """Decides. A question wants a reply (ContentEnds: or a sequence of them; FindKeys: or keys), plain or
+    awaitable; what is no question wants None, or an awaitable after which the next slice may come."""
 
     def handle(self, event: events.Event) -> Answer | Awaitable[Answer]:
         """One event, never ``Closing``."""
@@ -84,6 +85,9 @@ class ServerProtocol(Protocol):
     transport has it already."""
 
     transport: Any
+    # Twisted addresses of the client's own connection, where it came through a proxy that stated them.
+    stated_peer: Any = None
+    stated_host: Any = None
 
     def __init__(self, core: ServerCore, handler: Handler, surroundings: Surroundings) -> None:
         self.core = core
@@ -133,6 +137,7 @@ class ServerProtocol(Protocol):
             self.transport.abortConnection()
         elif self._unread or self._ending:
             # A last word would not be read.
+            self._closing = self._closing or "timed out: what we sent was not taken"
             self.transport.abortConnection()
         else:
             self.core.timed_out()
@@ -151,7 +156,7 @@ class ServerProtocol(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self.core.receive(data)
-        self._pump(progress=self.core.state is states.CONTENT)
+        self._pump(progress=self.core.state.phase == "data_block")
 
     def readConnectionLost(self) -> None:
         """The peer sends no more, but may still read: what it sent is answered."""
@@ -294,13 +299,16 @@ class ServerProtocol(Protocol):
             return
         if isinstance(answer, Reply):
             self.core.answer(answer)
-        elif answer is None or isinstance(answer, (list, tuple)):
+        elif answer is None or isinstance(answer, (list, tuple, ScramKeys)):
             self._answer(answer, event)
         else:
             self._wait(answer, event)
 
     def _answer(self, answer: Any, event: events.Event) -> None:
         if answer is None and not self.core.asking:
+            return
+        if isinstance(answer, ScramKeys) and isinstance(event, events.FindKeys):
+            self.core.found(answer)
             return
         answers = answer if isinstance(answer, (list, tuple)) else (answer,)
         if answers and all(isinstance(one, Reply) for one in answers):
@@ -362,6 +370,6 @@ async def _awaited(answer: Awaitable[Answer]) -> Answer:
 def _refusal(error: object, event: events.Event) -> Reply:
     if isinstance(event, events.Opened):
         return replies.BROKEN
-    if isinstance(event, events.Authenticate):
+    if isinstance(event, (events.FindKeys, events.Authenticate)):
         return replies.NO_CAPACITY
     return replies.NO_ROOM if isinstance(error, SpoolFull) else replies.LOCAL_ERROR

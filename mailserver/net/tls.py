@@ -1,13 +1,12 @@
-"""TLS: contexts for listeners and for outgoing connections, and a certificate to begin with.
+"""TLS of outgoing connections, and what a certificate is worth.
 
-:func:`server_context` reads a certificate chain and its key for a listener. :class:`ClientContexts` makes what
-an outgoing connection starts TLS with: ``opportunistic`` encrypts to whoever answers, ``verified`` (and
-``offered``) demands a chain to a known authority and the name of the host in the certificate (RFC 6125, by
-service_identity, as Twisted's own client does). With ``pinned`` the certificate itself is known beforehand:
-:func:`parse_pin` reads its fingerprint, :func:`pin_problem` compares. :func:`self_signed` makes the certificate of
-a new instance.
+:class:`ClientContexts` makes what an outgoing connection starts TLS with: ``opportunistic`` encrypts to whoever
+answers, ``verified`` (and ``offered``) demands a chain to a known authority and the name of the host in the
+certificate (RFC 6125, by service_identity, as Twisted's own client does). With ``pinned`` the certificate itself
+is known beforehand: :func:`parse_pin` reads its fingerprint, :func:`pin_problem` compares. The server's side is
+`mailserver.net.servertls`; what reads and makes files is `mailserver.net.certificates`.
 
-TLS 1.2 is the least that is spoken. Server contexts give session tickets, without which no client resumes.
+TLS 1.2 is the least that is spoken.
 
 What is wrong with files leaves as :class:`CertificateProblem`, one sentence that says what to do. A peer whose
 certificate is refused ends its connection with :class:`CertificateRefused`, with the reason in words.
@@ -21,12 +20,10 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.hazmat.primitives import hashes
 from OpenSSL import SSL, crypto
 from OpenSSL.SSL import X509VerificationCodes as Codes
 from service_identity import VerificationError
@@ -37,94 +34,44 @@ from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from mailserver.interfaces import MailServerError
+from mailserver.net.certificates import CertificateProblem, read_chain, self_signed
+from mailserver.net.servertls import server_context
 
-# A certificate that is valid from the very second it is made is refused by a client whose clock is behind.
-_CLOCK_SKEW = datetime.timedelta(minutes=5)
-_VALIDITY = datetime.timedelta(days=3650)
-# The bound of X.520 for a common name.
-_MAX_COMMON_NAME = 64
+# With what is known here of old.
+__all__ = [
+    "CertificateProblem",
+    "CertificateRefused",
+    "ClientContexts",
+    "certificate_doubts",
+    "certificate_pin",
+    "client_context",
+    "parse_pin",
+    "pin_problem",
+    "self_signed",
+    "server_context",
+]
+
 _HEX = frozenset("0123456789abcdef")
-
-
-class CertificateProblem(MailServerError):
-    """A certificate, key or authority file cannot be used; ``str()`` says which, why, and what to do."""
 
 
 class CertificateRefused(Exception):
     """The certificate of a peer is not good enough for a verified connection; ``str()`` says why."""
 
 
-def server_context(chain_file: str | Path, key_file: str | Path) -> ssl.CertificateOptions:
-    """What a listener starts TLS with. Raises CertificateProblem."""
-    chain = _certificates(chain_file)
-    key = _private_key(key_file)
-    if key.public_key() != chain[0].public_key():
-        raise CertificateProblem(
-            f"the key {key_file} does not belong to the certificate {chain_file}: "
-            "name the key that it was made with, and put the server's own certificate first in the chain"
-        )
-    # Twisted's annotations still want X509 objects, which pyOpenSSL deprecates.
-    leaf, *others = cast(list[Any], chain)
-    try:
-        return ssl.CertificateOptions(
-            privateKey=key,
-            certificate=leaf,
-            extraCertChain=others,
-            enableSessionTickets=True,
-        )
-    except (TypeError, SSL.Error, crypto.Error) as problem:
-        raise CertificateProblem(f"the key {key_file} cannot be used for TLS: {problem}") from problem
-
-
 def certificate_doubts(chain_file: str | Path, host_name: str, now: float) -> list[str]:
     """Why a client that looks would refuse the certificate of a server called `host_name`, at `now` (seconds since
-    1970). Whether its authority is known is the client's affair. Raises CertificateProblem."""
-    leaf = _certificates(chain_file)[0]
+    1970). Whether its authority is known is the client's affair, and so is the name where `host_name` is "".
+    Raises CertificateProblem."""
+    leaf = read_chain(chain_file)[0]
     wall = datetime.datetime.fromtimestamp(now, datetime.UTC)
     doubts = []
     if wall > leaf.not_valid_after_utc:
         doubts.append(f"{chain_file} has expired on {leaf.not_valid_after_utc:%Y-%m-%d}; renew it")
     elif wall < leaf.not_valid_before_utc:
         doubts.append(f"{chain_file} is not valid before {leaf.not_valid_before_utc:%Y-%m-%d}; check the clock")
-    if problem := _name_problem(crypto.X509.from_cryptography(leaf), host_name):
+    if host_name and (problem := _name_problem(crypto.X509.from_cryptography(leaf), host_name)):
         doubts.append(f"{chain_file} does not name this host: {problem}, and host_name is {host_name}")
     return doubts
-
-
-def _certificates(file: str | Path) -> list[x509.Certificate]:
-    octets = _read(file, "certificate")
-    try:
-        return x509.load_pem_x509_certificates(octets)
-    except ValueError:
-        raise CertificateProblem(
-            f"the certificate file {file} has no certificate in PEM form (-----BEGIN CERTIFICATE-----)"
-        ) from None
-
-
-def _private_key(file: str | Path) -> Any:
-    octets = _read(file, "key")
-    try:
-        return serialization.load_pem_private_key(octets, password=None)
-    except TypeError:
-        raise CertificateProblem(
-            f"the key {file} is encrypted: store it without a pass phrase, readable by the server alone"
-        ) from None
-    except ValueError:
-        raise CertificateProblem(
-            f"the key file {file} has no private key in PEM form (-----BEGIN PRIVATE KEY-----)"
-        ) from None
-
-
-def _read(file: str | Path, what: str) -> bytes:
-    try:
-        return Path(file).read_bytes()
-    except FileNotFoundError:
-        raise CertificateProblem(
-            f"the {what} file {file} does not exist: make it, or correct the setting"
-        ) from None
-    except OSError as error:
-        raise CertificateProblem(f"the {what} file {file} cannot be read: {error.strerror}") from None
 
 
 class ClientContexts:
@@ -152,7 +99,7 @@ def _client_context(verified: bool, ca_file: str) -> SSL.Context:
         return ssl.CertificateOptions().getContext()
     if not ca_file:
         return ssl.CertificateOptions(trustRoot=ssl.platformTrust()).getContext()
-    authorities = [ssl.Certificate(crypto.X509.from_cryptography(each)) for each in _certificates(ca_file)]
+    authorities = [ssl.Certificate(crypto.X509.from_cryptography(each)) for each in read_chain(ca_file)]
     return ssl.CertificateOptions(trustRoot=ssl.trustRootFromCertificates(authorities)).getContext()
 
 
@@ -268,41 +215,3 @@ def _is_address(host_name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def self_signed(host_name: str, now: float) -> tuple[bytes, bytes]:
-    """A certificate for `host_name` and this machine's loopback names, and its key, both PEM.
-
-    Valid for ten years from `now` (seconds since 1970). The key is on P-256 and not encrypted.
-    """
-    key = ec.generate_private_key(ec.SECP256R1())
-    begin = datetime.datetime.fromtimestamp(now, datetime.UTC) - _CLOCK_SKEW
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host_name[:_MAX_COMMON_NAME])])
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(begin + _VALIDITY)
-    )
-    for extension, critical in _extensions(host_name, key.public_key()):
-        builder = builder.add_extension(extension, critical)
-    certificate = builder.sign(key, hashes.SHA256())
-    return certificate.public_bytes(serialization.Encoding.PEM), key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def _extensions(host_name: str, key: ec.EllipticCurvePublicKey) -> list[tuple[x509.ExtensionType, bool]]:
-    names: list[x509.GeneralName] = [x509.DNSName(each) for each in dict.fromkeys((host_name, "localhost"))]
-    names += [x509.IPAddress(ip_address(each)) for each in ("127.0.0.1", "::1")]
-    identifier = x509.SubjectKeyIdentifier.from_public_key(key)
-    return [
-        (x509.SubjectAlternativeName(names), False),
-        (x509.BasicConstraints(ca=False, path_length=None), True),
-        (identifier, False),
-        (x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), False),
-        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
-    ]

@@ -2,6 +2,8 @@
 
 A submitted message gets the Date and Message-ID it lacks (RFC 6409 §8). Recipients are expanded through
 aliases, loops bounded in depth and number; equal mailboxes become one recipient that keeps every original.
+An alias for several whose sender wants to hear of success is itself a recipient, too, that is never delivered:
+its expansion is reported (RFC 3461 §5.2.7.3 b), and not each success behind it.
 Nothing is dropped: a name that does not resolve any more is stored as it stands and fails at its first
 attempt, with a report. The one positive answer is the spool's commit.
 """
@@ -9,6 +11,7 @@ attempt, with a report. The one positive answer is the spool's commit.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Sequence
+from dataclasses import replace
 
 from zope.interface import implementer
 
@@ -24,6 +27,8 @@ from mailserver.smtp.address import Mailbox
 # Aliases that lead to aliases: so many one behind the other are followed, and none once there are so many names.
 DEPTH = 10
 EXPANDED = 1_000
+
+_SUCCESS, _NEVER = frozenset({"SUCCESS"}), frozenset({"NEVER"})
 
 _Asked = Resolution | Awaitable[Resolution]
 
@@ -76,11 +81,21 @@ class Intake:
         self, envelope: Envelope, content: Content, facts: Facts, resolutions: Sequence[_Asked]
     ) -> Prepared:
         found: dict[Mailbox, list[Original]] = {}
+        lists: list[Original] = []
         for original, asked in zip(facts.originals, resolutions, strict=True):
             first = asked if isinstance(asked, Resolution) else await asked
-            for mailbox in await self._expand(original.mailbox, first):
-                found.setdefault(mailbox, []).append(original)
-        return self._prepared(envelope, content, facts, _numbered(found))
+            mailboxes = tuple(await self._expand(original.mailbox, first))
+            behind = original
+            if len(mailboxes) > 1 and original.notify and "SUCCESS" in original.notify:
+                behind = replace(original, notify=original.notify - _SUCCESS or _NEVER)
+                lists.append(replace(original, notify=_SUCCESS, expanded=True))
+            for mailbox in mailboxes:
+                found.setdefault(mailbox, []).append(behind)
+        recipients = _numbered(found)
+        if lists and not envelope.reverse_path.is_null:
+            places = range(len(recipients), len(recipients) + len(lists))
+            recipients += tuple(map(_expanded_list, places, lists))
+        return self._prepared(envelope, content, facts, recipients)
 
     def _prepared(
         self, envelope: Envelope, content: Content, facts: Facts, recipients: tuple[Recipient, ...]
@@ -124,6 +139,10 @@ def _directly(originals: tuple[Original, ...], resolutions: Sequence[_Asked]) ->
             return None
         found.setdefault(resolution.mailbox, []).append(original)
     return _numbered(found)
+
+
+def _expanded_list(number: int, original: Original) -> Recipient:
+    return Recipient(number, original.mailbox, (original,))
 
 
 def _numbered(found: dict[Mailbox, list[Original]]) -> tuple[Recipient, ...]:

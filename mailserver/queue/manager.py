@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred
 from mailserver.interfaces import IClock, IRouter, ISpool, SpoolFailed
 from mailserver.message.claim import Change, Claim, Settlement
 from mailserver.message.envelope import Recipient
-from mailserver.message.outcome import Outcome, surprise, transient
+from mailserver.message.outcome import Outcome, expanded, surprise, transient
 from mailserver.message.route import Attempt, Route
 from mailserver.message.state import State
 from mailserver.queue.bounce import Bounces
@@ -44,6 +44,8 @@ LOCAL_BYTES = 64 * 1024 * 1024
 PLACELESS = frozenset({"local", ""})
 # Claimed attempts that may wait in memory for a place.
 WAITING = 200
+# What becomes of an address that stands for others, without any router or transport.
+EXPANDED = expanded()
 
 Outcomes = Mapping[Recipient, Outcome]
 Decision = Route | Outcome
@@ -173,9 +175,10 @@ class QueueManager:
         """What the router answers at once, which is the fast path, and what must be waited for."""
         routed: list[tuple[Recipient, Decision]] = []
         later: list[tuple[Recipient, Any]] = []
+        route = self._parts.router.route
         for recipient in claim.recipients:
             try:
-                decision: Any = self._parts.router.route(recipient, claim.envelope)
+                decision: Any = EXPANDED if recipient.expanded else route(recipient, claim.envelope)
             except GeneratorExit:
                 raise
             except BaseException as error:
@@ -243,6 +246,8 @@ class QueueManager:
             self._log.event("transport.missing", transport=route.transport, queue=job.attempt.queue_id)
             unknown = transient(f"no transport named {route.transport}", Status(4, 3, 5))
             self._finish(job, dict.fromkeys(job.attempt.recipients, unknown), self._parts.clock.wall())
+        elif self.blocked:  # since this very turn: what was routed before owes a report that has no room
+            self._put_off(job.attempt.queue_id, job.attempt.recipients, route.destination)
         elif hasattr(transport, "deliver_many"):
             if self._local_bytes > LOCAL_BYTES:
                 self._put_off(job.attempt.queue_id, job.attempt.recipients, route.destination)
@@ -280,7 +285,11 @@ class QueueManager:
 
     def _deliver_batches(self, batches: Mapping[str, list[Job]]) -> None:
         for name, jobs in batches.items():
-            Deferred.fromCoroutine(self._deliver_many(name, jobs))
+            if self.blocked:
+                for job in jobs:
+                    self._put_off(job.attempt.queue_id, job.attempt.recipients, job.attempt.route.destination)
+            else:
+                Deferred.fromCoroutine(self._deliver_many(name, jobs))
 
     async def _deliver_many(self, name: str, jobs: Sequence[Job]) -> None:
         began = self._parts.clock.wall()

@@ -11,7 +11,7 @@ from typing import Any
 
 from mailserver.interfaces import IClock, SpoolFull
 from mailserver.message.claim import Claim, Settlement
-from mailserver.message.dsn import DELAYED, FAILED, Told
+from mailserver.message.dsn import DELAYED, DELIVERED, EXPANDED, FAILED, RELAYED, Told
 from mailserver.message.envelope import Recipient
 from mailserver.message.outcome import Outcome, surprise
 from mailserver.message.prepared import Prepared
@@ -20,6 +20,9 @@ from mailserver.queue.bounce import Bounces, owed
 from mailserver.queue.judge import Judged, Moment, judge
 from mailserver.queue.schedule import Schedule
 from mailserver.queue.settling import Settling
+
+# What shares a report: a reader must not look for the failure among the successes.
+_REPORTS = ((FAILED,), (DELAYED,), (DELIVERED, RELAYED, EXPANDED))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,10 +120,10 @@ class Reporter:
     async def _reports(self, owing: _Owing) -> list[Prepared]:
         claim, stored = owing.claim, list[Prepared]()
         try:
-            for action in (FAILED, DELAYED):
-                told = self._told(action, owing)
+            for actions in _REPORTS:
+                told = [one for action in actions for one in self._told(action, owing)]
                 if told:
-                    stored.append(await self._bounces.report(action, claim, told))
+                    stored.append(await self._bounces.report(claim, told))
         except BaseException:
             for prepared in stored:
                 prepared.content.discard()
@@ -132,7 +135,7 @@ class Reporter:
     def _told(self, action: str, owing: _Owing) -> list[Told]:
         until = self._until(owing.claim) if action == DELAYED else None
         return [
-            Told(original, one.outcome, until)
+            Told(original, one.outcome, action, until)
             for recipient, one in owing.judged
             if one.report == action
             for original in owed(action, owing.claim.envelope, recipient)

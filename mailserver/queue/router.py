@@ -18,6 +18,7 @@ from mailserver.message.envelope import Envelope, Recipient
 from mailserver.message.outcome import Outcome, permanent
 from mailserver.message.resolution import Found, Resolution
 from mailserver.message.route import Route, TlsPolicy
+from mailserver.settings.forms import UNIX
 from mailserver.settings.model import Settings
 from mailserver.smtp.address import Domain, Mailbox
 from mailserver.smtp.status import Status
@@ -87,13 +88,18 @@ class Router:
         relay = self._settings.relay
         static = self._settings.route_for(domain)
         if static is not None:
-            destination = bracketed(static.host) if static.host else domain.name
+            destination = self._place(static.host) if static.host else domain.name
             return Route(static.transport, destination, TlsPolicy(static.tls, static.ca_file))
         hold = HOLD_REASON if relay.outgoing == "hold" else ""
         if relay.smart_host:
             tls = TlsPolicy(relay.smart_host_tls, relay.smart_host_ca_file)
             return Route("smtp", bracketed(relay.smart_host), tls, hold=hold)
         return Route("smtp", domain.name, hold=hold)
+
+    def _place(self, host: str) -> str:
+        if host.startswith(UNIX):
+            return f"{UNIX}{self._settings.path(host[len(UNIX) :])}"
+        return bracketed(host)
 
 
 def bracketed(host_port: str) -> str:

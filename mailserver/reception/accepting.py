@@ -18,10 +18,10 @@ from mailserver.message.envelope import Envelope, Facts, Original
 from mailserver.message.prepared import new_queue_id
 from mailserver.message.trace import Hop, received
 from mailserver.reception import refusals
-from mailserver.smtp.reply import Reply, reply
+from mailserver.smtp.reply import Reply
 
 if TYPE_CHECKING:
-    from mailserver.reception.session import Peer, World
+    from mailserver.reception.world import Peer, World
 
 
 class Accepting:
@@ -85,7 +85,7 @@ class Accepting:
             size=self._content.size,
             account=envelope.identity or "-",
         )
-        return reply(250, (2, 0, 0), f"Accepted as {queue_id}")
+        return refusals.accepted(queue_id)
 
     def _not_stored(self, failure: Failure) -> Any:
         self._content.discard()

@@ -17,8 +17,8 @@ from mailserver.reception.asking import is_awaitable
 from mailserver.reception.foreign import Foreign
 from mailserver.reception.login import Login, NoAvatar, Refused
 from mailserver.reception.view import SessionView
-from mailserver.smtp import events
-from mailserver.smtp.reply import Reply, reply
+from mailserver.smtp import events, replies
+from mailserver.smtp.reply import Reply
 
 _LEVELS = {"hook.failed": LogLevel.error, "message.partly-stored": LogLevel.warn}
 
@@ -36,6 +36,7 @@ class BareSession:
             events.Opened: self._opened,
             events.Hello: self._hello,
             events.StartTls: self._start_tls,
+            events.FindKeys: self._find_keys,
             events.Authenticate: self._authenticate,
             events.MailFrom: self._mail,
         }
@@ -56,11 +57,11 @@ class BareSession:
         self._ended()
 
     def _opened(self, _event: events.Opened) -> Reply:
-        return reply(220, None, f"{self._host} ESMTP")
+        return replies.greeting(self._host)
 
     def _hello(self, event: events.Hello) -> Reply:
         self._helo = event.name
-        return reply(250, None, self._host)
+        return replies.OK
 
     @property
     def _host(self) -> str:
@@ -71,6 +72,9 @@ class BareSession:
         self._login.forget()
         self._helo, self._view.startedTLS = "", True
         return refusals.READY_FOR_TLS
+
+    def _find_keys(self, event: events.FindKeys) -> Any:
+        return self._login.find_keys(event.username)
 
     async def _authenticate(self, event: events.Authenticate) -> Reply:
         try:

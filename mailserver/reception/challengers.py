@@ -15,8 +15,9 @@ from mailserver.reception.asking import BadAnswer, Hook
 from mailserver.smtp import replies, sasl
 from mailserver.smtp.command import Refused
 
-# What these send is the password itself, or a token as good as one.
-SHOWN_IN_CLEAR = frozenset({"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER"})
+# What these send is the password itself, or a token as good as one. SCRAM sends neither, but who listens could try
+# passwords on what he heard, and who stands between could take it off the list: it waits for TLS as they do.
+SHOWN_IN_CLEAR = frozenset({"PLAIN", "LOGIN", "XOAUTH2", "OAUTHBEARER", "SCRAM-SHA-256"})
 
 Blame = Callable[[Hook, BaseException], None]
 

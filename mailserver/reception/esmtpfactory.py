@@ -16,6 +16,7 @@ the application is logged through ``twisted.logger``.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import inf
 from typing import Any
 
@@ -31,8 +32,11 @@ from mailserver.net.server import ServerProtocol, Surroundings
 from mailserver.reception.asking import Asking, Bounds
 from mailserver.reception.bare import BareSession, TwistedLog
 from mailserver.reception.challengers import SHOWN_IN_CLEAR, mechanisms_of
+from mailserver.reception.extensions import extensions_of
 from mailserver.reception.login import Login
+from mailserver.reception.mechanisms import MECHANISMS, keeper_of
 from mailserver.reception.view import SessionView
+from mailserver.smtp import scram
 from mailserver.smtp.limits import Patience, Profile, ServerLimits
 from mailserver.smtp.server import ServerCore
 
@@ -67,6 +71,8 @@ class ESMTPConnection(ServerProtocol):
         asking = Asking(factory.clock, factory.log, session_id, factory.bounds)
         login = Login(self.portal, asking, self.delivery, self.deliveryFactory)
         mechanisms = mechanisms_of(self.challengers or {}, asking.blame) if self.portal is not None else {}
+        if keeper_of(self.portal) is not None:
+            mechanisms.setdefault(scram.NAME, MECHANISMS[scram.NAME])
         core = ServerCore(self._profile(tuple(mechanisms)), mechanisms, tls)
         view = SessionView(self, factory, self.portal, _octets(self.host), login)
         self.session = BareSession(login, view, lambda: factory.ended(self))
@@ -79,6 +85,7 @@ class ESMTPConnection(ServerProtocol):
         patience = inf if self.timeout is None else self.timeout
         return Profile(
             host_name=_octets(self.host).decode("ascii"),
+            extensions=extensions_of(factory, factory.extensions_off),
             mechanisms=mechanisms,
             starttls=self.ctx is not None and ITLSTransport.providedBy(self.transport),
             auth_in_clear=factory.clear_auth,
@@ -94,7 +101,10 @@ class ESMTPFactory(ServerFactory):
     ``domain`` is this host's name; ``timeout`` how many seconds a client may be silent, None for ever;
     ``context`` a TLS context factory, with which STARTTLS is offered; ``challengers`` maps names (octets or text)
     to callables that make an ``IChallengeResponse``. PLAIN and LOGIN are offered under TLS only, unless
-    ``clear_auth`` is true.
+    ``clear_auth`` is true. SCRAM-SHA-256 needs no challenger, but a checker of the portal that keeps its keys
+    (`mailserver.interfaces.IScramKeys`).
+    ``extensions`` are EHLO keywords that the application honours beyond what the engine does by itself: ``DSN``,
+    ``SMTPUTF8``; ``extensions_off`` those that are not to be offered.
     ``limits`` bounds a session, ``bounds`` says how many seconds a hook of the application has.
     """
 
@@ -103,6 +113,8 @@ class ESMTPFactory(ServerFactory):
     timeout: float | None = 600
     context: Any = None
     clear_auth = False
+    extensions: Collection[str] = ()
+    extensions_off: Collection[str] = ()
     limits = ServerLimits(max_recipients=1_000)
     bounds = Bounds()
 

@@ -8,7 +8,8 @@ so one hook is open at a time, but for the ends of one content, which are all to
 
 A positive reply to a content means that every sink has stored its copy. Where some did and some did not, the
 answer is the worst one (transient over permanent), the log says who has it, and the client may send a duplicate;
-with a spool behind it (``reports``) the answer is 250, and a report on the others is durable before it.
+with a spool behind it (``reports``) the answer is 250, and a report on the others is durable before it. In LMTP
+(``each``) every recipient has its own answer.
 """
 
 from __future__ import annotations
@@ -26,20 +27,33 @@ from mailserver.reception.reports import Reports
 from mailserver.reception.sinks import Accepted, Delivered, Sinks
 from mailserver.reception.view import SessionView, host_of
 from mailserver.smtp import events
-from mailserver.smtp.address import as_written
-from mailserver.smtp.reply import Reply, reply
+from mailserver.smtp.address import Mailbox, as_written
+from mailserver.smtp.reply import Reply
 
-Answer = Reply | None | Awaitable[Reply | None]
+Said = Reply | Sequence[Reply]
+Answer = Said | None | Awaitable[Said | None]
 
-BAD_ADDRESS = reply(553, (5, 1, 3), "This address cannot be used here")
-ACCEPTED = reply(250, (2, 0, 0), "Message accepted")
+
+class Utf8Address(Address):
+    """An address that Twisted's own parser has no letters for (RFC 6531 §3.3): ``local`` is UTF-8."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self.addrstr = b"<" + mailbox.wire() + b">"
+        local, _, domain = mailbox.wire().rpartition(b"@")
+        self.local, self.domain = local, domain
+
+    def __str__(self) -> str:
+        return bytes(self).decode()
 
 
 class Foreign:
     """The transactions of one session. ``view`` is what the application sees of it."""
 
-    def __init__(self, login: Login, view: SessionView, reports: Reports | None = None) -> None:
+    def __init__(
+        self, login: Login, view: SessionView, reports: Reports | None = None, each: bool = False
+    ) -> None:
         self.view = view
+        self._each = each
         self._login = login
         self._asking: Asking = login.asking
         self._reports = reports
@@ -75,7 +89,8 @@ class Foreign:
 
     def _mail(self, event: events.MailFrom) -> Flow[Reply]:
         delivery = yield from self._delivery_now()
-        origin = self._address(event.written)
+        origin: Any = self._address(event.written, event.reverse_path)
+        origin.esmtp = event.params
         hook = Hook(delivery, "validateFrom")
         sender = yield from self._asking.ask(hook, delivery.validateFrom, self._helo, origin)
         problem = _no_sender(sender, self.view.host)
@@ -96,17 +111,21 @@ class Foreign:
         self.view.delivery = delivery
         return delivery
 
-    def _address(self, written: str) -> Address:
+    def _address(self, written: str, mailbox: Mailbox) -> Address:
+        if not mailbox.ascii:
+            return Utf8Address(mailbox)
         try:
             return Address(as_written(written.lstrip(" ")).encode(), self.view.host)
         except AddressError:
-            raise Declined(BAD_ADDRESS) from None
+            raise Declined(refusals.BAD_ADDRESS) from None
 
     def _rcpt(self, event: events.RcptTo) -> Answer:
         return self._reply(self._recipient(event))
 
     def _recipient(self, event: events.RcptTo) -> Flow[Reply]:
-        user = User(self._address(event.written), self._helo, self.view, self._origin)
+        address = self._address(event.written, event.forward_path)
+        user: Any = User(address, self._helo, self.view, self._origin)
+        user.dest, user.esmtp = address, event.params
         hook = Hook(self._delivery, "validateTo")
         make = yield from self._asking.ask(hook, self._delivery.validateTo, user)
         if not callable(make):
@@ -149,18 +168,20 @@ class Foreign:
         assert sinks is not None
         return self._reply(self._end(sinks))
 
-    def _end(self, sinks: Sinks) -> Flow[Reply]:
+    def _end(self, sinks: Sinks) -> Flow[Said]:
         outcomes = yield from sinks.end()
         if isinstance(outcomes, Reply):
             return outcomes
         failed = [one for one in outcomes if one.refusal is not None]
         if not failed:
             self._asking.log.event("message.delivered", sender=self._origin, recipients=len(outcomes))
-            return ACCEPTED
+            return refusals.ACCEPTED
+        if self._each:
+            return [one.refusal or refusals.ACCEPTED for one in outcomes]
         if len(failed) < len(outcomes):
             reported = yield from self._partly(sinks, outcomes)
             if reported:
-                return ACCEPTED
+                return refusals.ACCEPTED
         return worst([one.refusal for one in failed if one.refusal is not None])
 
     def _partly(self, sinks: Sinks, outcomes: Sequence[Delivered]) -> Flow[bool]:
@@ -178,12 +199,12 @@ class Foreign:
         )
         return reported
 
-    def _reply(self, flow: Flow[Reply]) -> Answer:
+    def _reply(self, flow: Flow[Any]) -> Answer:
         answer: Answer = run(_answered(flow))
         return answer
 
 
-def _answered(flow: Flow[Reply]) -> Flow[Reply]:
+def _answered(flow: Flow[Said]) -> Flow[Said]:
     try:
         return (yield from flow)
     except Declined as declined:

@@ -36,19 +36,30 @@ class Connections:
         self._count = 0
         self._by_address: dict[str, int] = {}
 
-    def enter(self, address: str) -> bool:
-        """Take a place; False when there is none. Whoever got True calls :meth:`leave` once."""
-        address = counted_as(address)
-        there = self._by_address.get(address, 0)
-        if self._count >= self._total or (self._each and there >= self._each):
+    def accept(self) -> bool:
+        """Take a place, of a client that need not be known yet; False when there is none. Whoever got True calls
+        :meth:`leave` once."""
+        if self._count >= self._total:
             return False
         self._count += 1
+        return True
+
+    def leave(self) -> None:
+        """Give a place back."""
+        self._count -= 1
+
+    def claim(self, address: str) -> bool:
+        """Take one of the places of a client; False when it has them all. Whoever got True calls :meth:`release`
+        once."""
+        address = counted_as(address)
+        there = self._by_address.get(address, 0)
+        if self._each and there >= self._each:
+            return False
         self._by_address[address] = there + 1
         return True
 
-    def leave(self, address: str) -> None:
-        """Give a place back."""
-        self._count -= 1
+    def release(self, address: str) -> None:
+        """Give that back."""
         address = counted_as(address)
         there = self._by_address[address] - 1
         if there:

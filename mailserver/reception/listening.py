@@ -12,32 +12,30 @@ from typing import Any
 from twisted.cred.portal import Portal
 from twisted.internet.defer import Deferred
 
+from mailserver.net.certificatefiles import CertificateFiles
 from mailserver.net.listener import accept
-from mailserver.net.tls import server_context
 from mailserver.reception import refusals
 from mailserver.reception.factory import ReceptionFactory
-from mailserver.reception.session import World
-from mailserver.settings.model import Listener, Settings
+from mailserver.reception.world import World
+from mailserver.settings.listener import Listener
+from mailserver.settings.model import Settings
 from mailserver.smtp.reply import Reply
 
 
 class Door:
     """One listener: its factory and its open ports."""
 
-    def __init__(self, settings: Settings, listener: Listener, reactor: Any, factory: ReceptionFactory) -> None:
-        self._settings = settings
+    def __init__(self, listener: Listener, reactor: Any, factory: ReceptionFactory) -> None:
         self._reactor = reactor
         self.listener = listener
         self.factory = factory
         self._ports: list[Any] = []
 
-    def open(self) -> None:
+    def open(self, certificates: CertificateFiles) -> None:
         """Bind and listen. Raises BindProblem or CertificateProblem; nothing stays open then."""
         listener = self.listener
         if listener.tls != "none":
-            certificate = self._settings.certificate(listener.certificate)
-            path = self._settings.path
-            self.factory.context = server_context(path(certificate.chain), path(certificate.key))
+            self.factory.context = certificates.listener(listener.certificate)
         setting = f"listeners.{listener.name}.listen"
         self._ports = accept(self._reactor, listener.addresses, setting, self.factory)
 
@@ -62,15 +60,15 @@ class Listening:
     ) -> None:
         self._checks = world.checks
         self.doors = [
-            Door(settings, one, reactor, ReceptionFactory(settings, one, world, portals.get(one.name, portal)))
+            Door(one, reactor, ReceptionFactory(settings, one, world, portals.get(one.name, portal)))
             for one in settings.listeners
             if one.enabled
         ]
 
-    def start(self) -> None:
+    def start(self, certificates: CertificateFiles) -> None:
         """Open every door. Raises what the first one raises that cannot open."""
         for door in self.doors:
-            door.open()
+            door.open(certificates)
 
     def tick(self) -> None:
         """Once a second: deadlines of sessions and checks."""

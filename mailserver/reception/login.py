@@ -12,19 +12,25 @@ STARTTLS, and at the end of the session.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from twisted.cred.credentials import Anonymous, ICredentials, UsernamePassword
 from twisted.cred.error import LoginFailed
 from twisted.cred.portal import IRealm, Portal
+from twisted.internet.defer import CancelledError
 from twisted.mail.interfaces import IMessageDelivery, IMessageDeliveryFactory
 from zope.interface import implementer
 
+from mailserver.interfaces import PoolFull
 from mailserver.message.identity import Identity
 from mailserver.reception.asking import Asking, BadAnswer, Hook, is_awaitable
 from mailserver.reception.delivery import IIdentified
+from mailserver.reception.mechanisms import ScramCredentials, keeper_of, shows_checkers
+from mailserver.reception.refusals import LOGIN_LATER
+from mailserver.smtp.reply import Reply
 from mailserver.smtp.sasl import PasswordCredentials
+from mailserver.smtp.scram import ScramKeys, ScramLogin
 
 
 class Refused(Exception):
@@ -89,14 +95,43 @@ class Login:
     async def with_credentials(self, credentials: object) -> Identity | None:
         """Log in; answers the identity of an avatar of ours. Raises Refused; what else is raised is a fault of
         a checker, and no refusal."""
-        if isinstance(credentials, PasswordCredentials):
+        if isinstance(credentials, (PasswordCredentials, ScramLogin)):
             if credentials.authzid not in (b"", credentials.username):
                 raise Refused("asked to act as another account")
-            credentials = UsernamePassword(credentials.username, credentials.password)
+            credentials = _of_cred(credentials)
         await self._login(credentials)
         self.authenticated = True
         self.account = _account(self.identity, credentials)
         return self.identity
+
+    def find_keys(self, username: bytes) -> Any:
+        """What a checker keeps of that user for SCRAM, or the reply where that is not to be had now; or an
+        awaitable of it."""
+        keeper = keeper_of(self._portal)
+        hook = Hook(keeper, "scramKeys")
+        try:
+            answer = keeper.scramKeys(username)
+        except Exception as error:
+            return self._no_keys(hook, error)
+        return self._keys_later(hook, answer) if is_awaitable(answer) else self._keys(hook, answer)
+
+    async def _keys_later(self, hook: Hook, answer: Awaitable[Any]) -> ScramKeys | Reply:
+        try:
+            return self._keys(hook, await self.asking.wait(answer))
+        except CancelledError:
+            raise
+        except Exception as error:
+            return self._no_keys(hook, error)
+
+    def _keys(self, hook: Hook, answer: object) -> ScramKeys | Reply:
+        if isinstance(answer, ScramKeys):
+            return answer
+        return self._no_keys(hook, BadAnswer(f"it answered {_shown(answer)}: ScramKeys are needed"))
+
+    def _no_keys(self, hook: Hook, error: Exception) -> Reply:
+        if not isinstance(error, PoolFull):
+            self.asking.blame(hook, error)
+        return LOGIN_LATER
 
     async def anonymously(self) -> Identity | None:
         """What a session without AUTH is. Raises Refused."""
@@ -168,11 +203,17 @@ def _checker(portal: Any, credentials: Any) -> Any:
 def _careful(portal: Any, checker: Hook) -> Any:
     """Twisted's own portal, with the same checkers, before a realm that is careful. A portal with a login of its
     own is asked as it is: what its checkers answer is not ours to see."""
-    if getattr(portal.login, "__func__", None) is not Portal.login:
+    if not shows_checkers(portal):
         return portal
     careful = Portal(_CarefulRealm(portal, checker))
     careful.checkers = portal.checkers
     return careful
+
+
+def _of_cred(credentials: PasswordCredentials | ScramLogin) -> ICredentials:
+    if isinstance(credentials, ScramLogin):
+        return ScramCredentials(credentials.username, credentials.keys, credentials.proved)
+    return UsernamePassword(credentials.username, credentials.password)
 
 
 def _account(identity: Identity | None, credentials: Any) -> str | None:

@@ -40,19 +40,20 @@ class Policy:
             return None
         return refusals.NOT_YOUR_SENDER
 
-    def recipient(self, mailbox: Mailbox, identity: Identity, client: str) -> Answer:
-        """May this identity, from this client address, send to this forward-path?"""
+    def recipient(self, mailbox: Mailbox, identity: Identity, client: str | None) -> Answer:
+        """May this identity, from this client address, send to this forward-path? A client None is nobody's:
+        no network that is trusted has it."""
         found: Any = self._directory.resolve(mailbox)
         if isinstance(found, Resolution):
             return self._decide(found, identity, client)
         return self._later(found, identity, client)
 
-    async def _later(self, found: Awaitable[Resolution], identity: Identity, client: str) -> Reply | None:
+    async def _later(self, found: Awaitable[Resolution], identity: Identity, client: str | None) -> Reply | None:
         return self._decide(await found, identity, client)
 
-    def _decide(self, resolution: Resolution, identity: Identity, client: str) -> Reply | None:
+    def _decide(self, resolution: Resolution, identity: Identity, client: str | None) -> Reply | None:
         if resolution.found is Found.UNKNOWN:
             return refusals.NO_SUCH_USER
-        if resolution.found is Found.ELSEWHERE and identity.account is None and not self._trusts(client):
-            return refusals.NO_RELAY
+        if resolution.found is Found.ELSEWHERE and identity.account is None:
+            return None if client is not None and self._trusts(client) else refusals.NO_RELAY
         return None

@@ -16,7 +16,7 @@ from twisted.mail.smtp import Address
 
 from mailserver.interfaces import IClock, IIntake
 from mailserver.message.content import Content
-from mailserver.message.dsn import FAILED, Report, Told, compose
+from mailserver.message.dsn import Report, Told, compose
 from mailserver.message.envelope import Envelope, Facts, Original
 from mailserver.message.header import has_header
 from mailserver.message.outcome import permanent
@@ -59,7 +59,7 @@ class Reports:
         own_id = new_queue_id(now)
         about = Content.of(header)
         quoted = about.header() if has_header(about) else b""
-        report = Report(FAILED, self.host_name, new_queue_id(now), own_id, envelope, now, now, quoted)
+        report = Report(self.host_name, new_queue_id(now), own_id, envelope, now, now, quoted)
         octets = compose(report, [_told(one) for one in failed])
         content = self.new_content()
         try:
@@ -68,7 +68,8 @@ class Reports:
             if (waiting := content.finish()) is not None:
                 await waiting
             facts = Facts(own_id, (Original(envelope.reverse_path, _NEVER),), now)
-            return await self.intake.accept(Envelope(NULL, listener="report"), content, facts)
+            own = Envelope(NULL, body=report.body, smtputf8=report.smtputf8, listener="report")
+            return await self.intake.accept(own, content, facts)
         except BaseException:
             content.discard()
             raise

@@ -10,14 +10,14 @@ Where the avatar of the login is an application's own delivery, its transactions
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from twisted.internet.defer import CancelledError
 
-from mailserver.interfaces import IClock, IIntake, PoolFull
+from mailserver.interfaces import PoolFull
 from mailserver.message.content import Content
 from mailserver.message.context import CheckContext
 from mailserver.message.envelope import Envelope, Original
@@ -28,15 +28,13 @@ from mailserver.reception import refusals
 from mailserver.reception.accepting import Accepting
 from mailserver.reception.asking import is_awaitable
 from mailserver.reception.foreign import Foreign
-from mailserver.reception.limits import PerMinute
 from mailserver.reception.login import Login, NoAvatar, Refused
-from mailserver.reception.pipeline import Pipeline
-from mailserver.reception.policy import Policy
 from mailserver.reception.reports import Reports
-from mailserver.reception.view import SessionView
-from mailserver.smtp import events
+from mailserver.reception.view import SessionView, state
+from mailserver.reception.world import Peer, World
+from mailserver.smtp import events, replies
 from mailserver.smtp.address import NULL
-from mailserver.smtp.reply import Reply, reply
+from mailserver.smtp.reply import Reply
 
 STRANGER = Identity()
 # What a transaction with an application's own delivery consists of, after MAIL and RCPT.
@@ -51,44 +49,6 @@ _OF_A_TRANSACTION = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """What one address may do in a minute."""
-
-    messages: PerMinute
-    recipients: PerMinute
-    auth_failures: PerMinute
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What every session of a server shares. ``blocked`` says why new mail cannot be stored now, or None;
-    ``later(seconds)`` is a Deferred that fires then; ``checks`` are asked beside our own policy."""
-
-    intake: IIntake
-    new_content: Callable[[], Content]
-    blocked: Callable[[], str | None]
-    policy: Policy
-    rates: Rates
-    clock: IClock
-    later: Callable[[float], Awaitable[None]]
-    log: Any
-    host_name: str
-    max_hops: int
-    auth_failure_delay: float
-    checks: Pipeline | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end, and through which listener: ``submission`` completes headers and needs a login."""
-
-    address: str
-    listener: str
-    submission: bool
-    session: str
-
-
 class Session:
     """Answers :meth:`handle` for one connection. ``lost`` is called once, at its end.
 
@@ -97,6 +57,7 @@ class Session:
 
     protocol: Any = None
     factory: Any = None
+    greeting_delay: float = 0
 
     def __init__(self, world: World, peer: Peer, login: Login, tls: bool) -> None:
         self._world = world
@@ -111,27 +72,14 @@ class Session:
         self._foreign: Foreign | None = None
         self._abroad = False
         self._started_tls = False
-        self._ask: dict[type, Callable[[Any], Any]] = {
-            events.Opened: self._opened,
-            events.Hello: self._hello,
-            events.MailFrom: self._mail,
-            events.RcptTo: self._rcpt,
-            events.ContentBegins: self._begins,
-            events.ContentSlice: self._slice,
-            events.ContentEnds: self._ends,
-            events.ContentDropped: self._dropped,
-            events.Authenticate: self._authenticate,
-            events.StartTls: self._start_tls,
-            events.TransactionReset: self._reset,
-        }
 
     def handle(self, event: Any) -> Any:
         """The reply (or replies, or an awaitable of them) to a question; None for what is none."""
         kind = type(event)
         if self._abroad and kind in _OF_A_TRANSACTION:
             return self._foreigner().handle(event)
-        answer = self._ask.get(kind)
-        return answer(event) if answer is not None else None
+        answer = _ASK.get(kind)
+        return answer(self, event) if answer is not None else None
 
     def lost(self, reason: str) -> None:
         """The connection is gone."""
@@ -152,7 +100,7 @@ class Session:
             view = SessionView(self.protocol, factory, factory.portal, host, login)
             view.startedTLS = self._started_tls
             reports = Reports(world.intake, world.new_content, world.clock, world.host_name, world.log)
-            self._foreign = Foreign(login, view, reports)
+            self._foreign = Foreign(login, view, reports, each=self._peer.lmtp)
         return self._foreign
 
     # What the checks say.
@@ -176,6 +124,7 @@ class Session:
             submission=peer.submission,
             client_address=peer.address,
             tls=self._tls,
+            early_talker=self._early_talker,
             helo=event.name if isinstance(event, events.Hello) else self._helo,
             identity=self._login.identity or STRANGER,
             reverse_path=NULL if sender is None else sender.reverse_path,
@@ -186,18 +135,61 @@ class Session:
 
     # Greeting, TLS, login.
 
+    @property
+    def _early_talker(self) -> bool:
+        return self.protocol is not None and self.protocol.core.early_talker
+
     def _opened(self, event: events.Opened) -> Any:
+        if self.greeting_delay:
+            return self._opened_later(event)
+        return self._checked(Stage.CONNECT, event, self._greet_first)
+
+    async def _opened_later(self, event: events.Opened) -> Reply:
+        await self._world.later(self.greeting_delay)
+        answer = self._checked(Stage.CONNECT, event, self._greet_first)
+        reply: Reply = await answer if is_awaitable(answer) else answer
+        return reply
+
+    def _greet_first(self, event: events.Opened) -> Reply:
+        if self._early_talker:
+            self._world.log.event("client.early", session=self._peer.session, client=self._peer.address)
+        return self._greet(event)
+
+    def _client_stated(self, event: events.ClientStated) -> Any:
+        """XCLIENT. Everything begins anew, but for TLS, which is that of the connection. Its LOGIN is nobody's:
+        who says it is believed about addresses, and has shown no credentials."""
+        client, before = event.client, self._peer
+        self._login.forget()
+        self._helo = ""
+        if client.address is not None:
+            if not self._moves(client.address):
+                return refusals.TOO_MANY_CONNECTIONS
+            self._peer = replace(before, address=client.address)
+        state(self.protocol, client)
+        self._world.log.event(
+            "client.stated",
+            session=before.session,
+            client=self._peer.address,
+            by=before.address,
+            name=client.name,
+            login=client.login,
+        )
         return self._checked(Stage.CONNECT, event, self._greet)
 
-    def _greet(self, _event: events.Opened) -> Reply:
-        return reply(220, None, f"{self._world.host_name} ESMTP")
+    def _moves(self, _address: str) -> bool:
+        """Whether the session may go on as one of the client at that address."""
+        return True
+
+    def _greet(self, _event: object) -> Reply:
+        greeting = replies.lmtp_greeting if self._peer.lmtp else replies.greeting
+        return greeting(self._world.host_name)
 
     def _hello(self, event: events.Hello) -> Any:
         return self._checked(Stage.HELLO, event, self._greeted)
 
     def _greeted(self, event: events.Hello) -> Reply:
         self._helo, self._extended = event.name, event.extended
-        return reply(250, None, self._world.host_name)
+        return replies.OK
 
     def _start_tls(self, _event: events.StartTls) -> Reply:
         # RFC 3207 §4.2: all knowledge is forgotten, the avatar too.
@@ -206,6 +198,12 @@ class Session:
         if self._foreign is not None:
             self._foreign.view.startedTLS = True
         return refusals.READY_FOR_TLS
+
+    def _find_keys(self, event: events.FindKeys) -> Any:
+        world = self._world
+        if not world.rates.auth_failures.allows(self._peer.address, world.clock.monotonic()):
+            return refusals.LOGIN_LATER
+        return self._login.find_keys(event.username)
 
     async def _authenticate(self, event: events.Authenticate) -> Reply:
         world, address = self._world, self._peer.address
@@ -299,7 +297,8 @@ class Session:
         if self._abroad:
             return self._foreigner().handle(event)
         identity = self._login.identity or STRANGER
-        refusal: Any = world.policy.recipient(event.forward_path, identity, self._peer.address)
+        client = None if self._peer.lmtp else self._peer.address
+        refusal: Any = world.policy.recipient(event.forward_path, identity, client)
         if refusal is None or isinstance(refusal, Reply):
             return self._recipient(event, refusal)
         return self._recipient_later(event, refusal)
@@ -373,8 +372,9 @@ class Session:
         params, identity = sender.params, self._login.identity or STRANGER
         protocol = "SMTP"
         if self._extended:
-            # RFC 3848; RFC 6531 §3.7.3 for the UTF8 words.
-            protocol = "UTF8SMTP" if params.smtputf8 else "ESMTP"
+            # RFC 3848; RFC 6531 §4.3 for the UTF8 words.
+            plain, utf8 = ("LMTP", "UTF8LMTP") if self._peer.lmtp else ("ESMTP", "UTF8SMTP")
+            protocol = utf8 if params.smtputf8 else plain
             protocol += ("S" if self._tls else "") + ("A" if identity.account else "")
         return Envelope(
             sender.reverse_path,
@@ -392,3 +392,21 @@ class Session:
 
 async def _unless(refusal: Awaitable[Reply | None], event: Any, go_on: Callable[[Any], Reply]) -> Reply:
     return await refusal or go_on(event)
+
+
+# One table for all sessions: a session that waits is small.
+_ASK: Mapping[type, Callable[[Session, Any], Any]] = {
+    events.Opened: Session._opened,
+    events.Hello: Session._hello,
+    events.MailFrom: Session._mail,
+    events.RcptTo: Session._rcpt,
+    events.ContentBegins: Session._begins,
+    events.ContentSlice: Session._slice,
+    events.ContentEnds: Session._ends,
+    events.ContentDropped: Session._dropped,
+    events.FindKeys: Session._find_keys,
+    events.Authenticate: Session._authenticate,
+    events.ClientStated: Session._client_stated,
+    events.StartTls: Session._start_tls,
+    events.TransactionReset: Session._reset,
+}

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.address import IPv4Address, IPv6Address
+
 from mailserver.reception.login import Login
+from mailserver.smtp.xclient import StatedClient
 
 
 class TransportView:
@@ -20,12 +23,12 @@ class TransportView:
         self._protocol = protocol
 
     def getPeer(self) -> Any:
-        """The client's address."""
-        return self._protocol.transport.getPeer()
+        """The client's address; behind a proxy, that of the client which the proxy stated."""
+        return self._protocol.stated_peer or self._protocol.transport.getPeer()
 
     def getHost(self) -> Any:
-        """The address it connected to."""
-        return self._protocol.transport.getHost()
+        """The address it connected to; behind a proxy, at the proxy."""
+        return self._protocol.stated_host or self._protocol.transport.getHost()
 
     def getPeerCertificate(self) -> Any:
         """The client's certificate; None without TLS, and where the client showed none."""
@@ -49,6 +52,24 @@ class SessionView:
     def authenticated(self) -> bool:
         """Whether the client has logged in with AUTH."""
         return self._login.authenticated
+
+
+def state(protocol: Any, client: StatedClient) -> None:
+    """What XCLIENT named is what the view shows; what it did not name stays."""
+    view = TransportView(protocol)
+    if client.address is not None or client.port is not None:
+        before = view.getPeer()
+        port = before.port if client.port is None else client.port
+        protocol.stated_peer = address_of(client.address or before.host, port)
+    if client.destination is not None or client.destination_port is not None:
+        before = view.getHost()
+        port = before.port if client.destination_port is None else client.destination_port
+        protocol.stated_host = address_of(client.destination or before.host, port)
+
+
+def address_of(host: str, port: int) -> Any:
+    """The Twisted address of an IP address and a port."""
+    return (IPv6Address if ":" in host else IPv4Address)("TCP", host, port)
 
 
 def host_of(address: Any) -> str:

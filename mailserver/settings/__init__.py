@@ -8,12 +8,12 @@ from importlib import import_module
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mailserver.settings.forms import HostPort as HostPort
+    from mailserver.settings.listener import Certificate as Certificate
+    from mailserver.settings.listener import Listener as Listener
     from mailserver.settings.model import Accounts as Accounts
-    from mailserver.settings.model import Certificate as Certificate
     from mailserver.settings.model import Control as Control
     from mailserver.settings.model import Dns as Dns
     from mailserver.settings.model import Limits as Limits
-    from mailserver.settings.model import Listener as Listener
     from mailserver.settings.model import Log as Log
     from mailserver.settings.model import Queue as Queue
     from mailserver.settings.model import Reception as Reception
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from mailserver.settings.problem import SettingsError as SettingsError
 
 _HOME = {
-    "Accounts": "model", "Certificate": "model", "Control": "model", "Dns": "model", "HostPort": "forms",
-    "Limits": "model", "Listener": "model", "Log": "model", "Option": "options", "Problem": "problem",
+    "Accounts": "model", "Certificate": "listener", "Control": "model", "Dns": "model", "HostPort": "forms",
+    "Limits": "model", "Listener": "listener", "Log": "model", "Option": "options", "Problem": "problem",
     "Queue": "model", "Reception": "model", "Relay": "model", "Settings": "model", "SettingsError": "problem",
     "Spool": "model", "StaticRoute": "model", "Timeouts": "model", "option": "options",
     "BrokenPlugin": "plugin", "Plugin": "plugin",

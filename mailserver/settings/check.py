@@ -20,12 +20,15 @@ from mailserver.settings.problem import Problem, key_path, quoted, shown
 from mailserver.smtp.address import Domain
 
 if TYPE_CHECKING:
-    from mailserver.settings.model import Certificate, Listener, Relay, Settings, StaticRoute
+    from mailserver.settings.listener import Certificate, Listener
+    from mailserver.settings.model import Relay, Settings, StaticRoute
     from mailserver.settings.plugin import Plugin
 
 _NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 # Wider than any network of one owner: 10.0.0.0/8 and fc00::/7 are the widest private ones.
 _WIDEST = {4: 8, 6: 7}
+_OPEN_RELAY = "with this one anybody on the Internet could send through you (an open relay)"
+_SMTP_PORT = 25
 _MAPPED = ipaddress.ip_network("::ffff:0:0/96")
 
 T = TypeVar("T")
@@ -92,6 +95,11 @@ def _listeners(settings: Settings, good: Good) -> Iterator[Problem]:
         at = key_path("listeners", name_of(listener))
         if good(f"{at}.tls", f"{at}.role"):
             yield from _tls(listener, at, settings.certificates if good("certificates") else None)
+        if listener.role == "lmtp":
+            yield from _lmtp(listener, at)
+        yield from _believed(listener, at)
+        if good(f"{at}.extensions_off", f"{at}.role") and isinstance(listener.extensions_off, tuple):
+            yield from _extensions(listener, at)
         if good(f"{at}.enabled") and listener.enabled and isinstance(listener.listen, tuple):
             if not listener.listen:
                 yield Problem(f"{at}.listen", "[]", 'at least one address, as in ["127.0.0.1:2525"]')
@@ -99,6 +107,25 @@ def _listeners(settings: Settings, good: Good) -> Iterator[Problem]:
     for (first, one), (second, other) in combinations(bound, 2):
         if _overlap(one, other):
             yield Problem(second, quoted(str(other)), f"an address of its own ({first} has {quoted(str(one))})")
+
+
+def _believed(listener: Listener, at: str) -> Iterator[Problem]:
+    """Who may say who the client is can be anybody, to every limit and to ``relay.networks``."""
+    for setting in ("proxy_from", "xclient_from"):
+        networks = getattr(listener, setting)
+        for found in _parsed(network, networks if isinstance(networks, tuple) else ()):
+            if sentence := _too_wide(found, "with this one anybody could pass for any client"):
+                yield Problem(f"{at}.{setting}", quoted(str(found)), sentence)
+
+
+def _extensions(listener: Listener, at: str) -> Iterator[Problem]:
+    off = set(listener.extensions_off)
+    if "8BITMIME" in off and "SMTPUTF8" not in off:
+        # RFC 6531 §3.1, item 8.
+        yield Problem(f"{at}.extensions_off", quoted("8BITMIME"), '"SMTPUTF8" beside it, which cannot do without')
+    if listener.role == "lmtp":
+        for keyword in sorted(off & {"PIPELINING", "ENHANCEDSTATUSCODES"}):
+            yield Problem(f"{at}.extensions_off", quoted(keyword), "what LMTP can do without (RFC 2033 §5)")
 
 
 def _parsed(parse: Callable[[str], T], texts: Sequence[Any]) -> Iterator[T]:
@@ -121,6 +148,17 @@ def _tls(listener: Listener, at: str, certificates: Sequence[Certificate] | None
     if certificates is not None and listener.certificate not in names:
         there = ", ".join(map(quoted, map(str, names))) or "none is there; write a table [certificates.default]"
         yield Problem(f"{at}.certificate", shown(listener.certificate), f"a name of [certificates]: {there}")
+
+
+def _lmtp(listener: Listener, at: str) -> Iterator[Problem]:
+    """RFC 2033: no login; and not on the port of SMTP, whose clients would not be understood (§5)."""
+    if listener.tls == "implicit":
+        yield Problem(f"{at}.tls", '"implicit"', '"none", "starttls" (LMTP begins in clear)')
+    if listener.checkers:
+        yield Problem(f"{at}.checkers", shown(listener.checkers), "the empty list: nobody logs in over LMTP")
+    for address in _parsed(HostPort.parse, listener.listen if isinstance(listener.listen, tuple) else ()):
+        if address.port == _SMTP_PORT:
+            yield Problem(f"{at}.listen", quoted(str(address)), "another port; 25 is for SMTP")
 
 
 def _overlap(one: HostPort, other: HostPort) -> bool:
@@ -147,7 +185,7 @@ def _portals(settings: Settings, good: Good) -> Iterator[Problem]:
 
 def _routes(settings: Settings, good: Good) -> Iterator[Problem]:
     for route in settings.routes if good("routes") else ():
-        if route.transport == "smtp" and route.host == "":
+        if route.transport in ("smtp", "lmtp") and route.host == "":
             key = f"{key_path('routes', str(route.domain))}.host"
             yield Problem(key, "", f"missing; write host = … with {HOST_PORT.allowed}")
         if not isinstance(route.domain, Domain):
@@ -167,16 +205,16 @@ def _relay(settings: Settings, good: Good) -> Iterator[Problem]:
         return
     if isinstance(relay.networks, tuple):
         for found in _parsed(network, relay.networks):
-            if sentence := _open_relay(found):
+            if sentence := _too_wide(found, _OPEN_RELAY):
                 yield Problem("relay.networks", quoted(str(found)), sentence)
     if good("relay.smart_host_user", "relay.smart_host_password_file", "relay.smart_host_tls", "relay.smart_host"):
         yield from _login(relay)
 
 
-def _open_relay(found: Network) -> str:
+def _too_wide(found: Network, danger: str) -> str:
     """What may be trusted in the place of this network, or ""."""
     if found.prefixlen < _WIDEST[found.version]:
-        return "your own networks; with this one anybody on the Internet could send through you (an open relay)"
+        return f"your own networks; {danger}"
     if found.version == 6 and found.overlaps(_MAPPED):
         return "IPv4 clients by their IPv4 network"
     return ""

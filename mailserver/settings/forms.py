@@ -7,12 +7,15 @@ ValueError. Nothing here looks anything up: a name stays a name.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 _NAME_OCTETS = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
 # RFC 1035 §2.3.4: 63 octets a label, 255 a name on the wire, which is 253 as text.
 _MAX_LABEL, _MAX_NAME = 63, 253
+
+# How the place of a Unix socket begins.
+UNIX = "unix:"
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -109,11 +112,26 @@ def network(text: str) -> Network:
     return ipaddress.ip_network(text)
 
 
+def within(client: str, networks: Iterable[Network]) -> bool:
+    """Whether the host with the address `client` is in one of `networks`. False for what is no IP address."""
+    try:
+        found = ipaddress.ip_address(client)
+    except ValueError:
+        return False
+    # A listener on both families reports IPv4 clients in the mapped form, ::ffff:192.0.2.1.
+    plain = getattr(found, "ipv4_mapped", None) or found
+    return any(plain in network for network in networks)
+
+
 def _no_star(text: str, default_port: int | None = None) -> HostPort:
     found = HostPort.parse(text, default_port)
     if found.host == "*" or found.port == 0:
         raise ValueError("a host and a port")
     return found
+
+
+def _next_hop(text: str) -> object:
+    return _path(text[len(UNIX) :]) if text.startswith(UNIX) else _no_star(text)
 
 
 def _dns_server(text: str) -> HostPort:
@@ -130,6 +148,7 @@ def _path(text: str) -> str:
 
 LISTEN = Form(HostPort.parse, '"ADDRESS:PORT", as in "127.0.0.1:2525", "[::1]:2525", "*:25" or "name:25"')
 HOST_PORT = Form(_no_star, '"HOST:PORT", as in "mail.example.org:25", "192.0.2.1:25" or "[2001:db8::1]:25"')
+NEXT_HOP = Form(_next_hop, f"{HOST_PORT.allowed}, or unix:PATH")
 DNS_SERVER = Form(_dns_server, '"ADDRESS" or "ADDRESS:PORT", as in "192.0.2.53" or "[2001:db8::53]:5353"')
 HOST_NAME = Form(full_host_name, 'a full host name, as in "mx.example.org"')
 ADDRESS = Form(address, "an IPv4 or IPv6 address")

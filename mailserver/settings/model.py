@@ -10,7 +10,6 @@ Made in code or read from a file, a :class:`Settings` is checked as a whole when
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from mailserver.settings import forms
 from mailserver.settings.check import everything_wrong
-from mailserver.settings.forms import HostPort
+from mailserver.settings.listener import Certificate, Listener
 from mailserver.settings.options import Section, option
 from mailserver.settings.plugin import Plugin
 from mailserver.settings.problem import SettingsError
@@ -28,67 +27,6 @@ from mailserver.smtp.address import Domain
 _YEAR = 31_536_000
 _COUNT = 1_000_000
 _MEBIBYTE = 1_048_576
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listener(Section):
-    """A service that listens. Its name is the table's: ``[listeners.NAME]``; in code it defaults to the role."""
-
-    name: str = ""
-    enabled: bool = option(default=True, doc="Whether it listens at all.", applies="live")
-    role: str = option(
-        doc="What is spoken: mail from other servers (mx), or mail from our own users (submission).",
-        choices={"mx": "", "submission": "", "lmtp": "local delivery over LMTP"},
-    )
-    listen: Sequence[str] = option(
-        default=(), doc="Where it listens, as ADDRESS:PORT; * is every address of the machine.", form=forms.LISTEN
-    )
-    tls: str = option(
-        default="none",
-        doc="TLS: none, offered by STARTTLS, or implicit from the first octet. Submission needs one of the two.",
-        choices=("none", "starttls", "implicit"),
-    )
-    certificate: str = option(default="default", doc="The name of the certificate, a table of [certificates].")
-    portal: str = option(
-        default="", doc="A realm of [plugins] whose mail application this listener runs; empty is our own."
-    )
-    checkers: Sequence[str] = option(
-        default=(),
-        doc="Who may log in: checkers of [plugins], or for strcred as TYPE:ARGUMENT; empty is our accounts.",
-    )
-    max_connections: int = option(
-        default=1000, doc="Connections at once; more are answered 421.", minimum=1, maximum=_COUNT, applies="live"
-    )
-    max_connections_per_ip: int = option(
-        default=50, doc="The same for one IP address; 0 is off.", minimum=0, maximum=_COUNT, applies="live"
-    )
-    idle_timeout: float = option(
-        default=300,
-        doc="A client that says nothing for so long is answered 421. RFC 5321 §4.5.3.2.7 asks for 300.",
-        unit="seconds", minimum=1, maximum=86_400, applies="live",
-    )  # fmt: skip
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "name", self.name or self.role)
-
-    @cached_property
-    def addresses(self) -> tuple[HostPort, ...]:
-        """``listen``, parsed."""
-        return tuple(HostPort.parse(text) for text in self.listen)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Certificate(Section):
-    """A certificate for listeners. Its name is the table's: ``[certificates.NAME]``."""
-
-    name: str = "default"
-    chain: Path = option(  # noqa: RUF009  it makes a field
-        doc="PEM file: the certificate, then those between it and its authority.", form=forms.PATH, applies="live"
-    )
-    key: Path = option(  # noqa: RUF009  it makes a field
-        doc="PEM file: the private key, readable by the server alone.", form=forms.PATH, applies="live"
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +85,10 @@ class Relay(Section):
         default=100, doc="Messages over one connection before it is closed; 1 is no reuse.",
         minimum=1, maximum=_COUNT, applies="live",
     )  # fmt: skip
+    chunking: bool = option(
+        default=True,
+        doc="Small messages go out in one round trip by BDAT where CHUNKING is offered; false is DATA for all.",
+    )
     bind_address: str = option(
         default="", doc="The address that connections come from; empty: the system chooses.", form=forms.ADDRESS
     )
@@ -166,15 +108,7 @@ class Relay(Section):
 
     def trusts(self, client: str) -> bool:
         """Whether the host with the address `client` may relay. False for what is no IP address."""
-        if not self.networks:
-            return False
-        try:
-            address = ipaddress.ip_address(client)
-        except ValueError:
-            return False
-        # A listener on both families reports IPv4 clients in the mapped form, ::ffff:192.0.2.1.
-        plain = getattr(address, "ipv4_mapped", None) or address
-        return any(plain in network for network in self.trusted)
+        return bool(self.networks) and forms.within(client, self.trusted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,9 +117,13 @@ class StaticRoute(Section):
 
     domain: Domain | str = ""
     host: str = option(
-        default="", doc="HOST:PORT. Only a transport of [plugins] may do without.", form=forms.HOST_PORT
+        default="",
+        doc="HOST:PORT, or unix:PATH for a socket. Only a transport of [plugins] may do without.",
+        form=forms.NEXT_HOP,
     )
-    transport: str = option(default="smtp", doc="What carries it: smtp, or a transport of [plugins].")
+    transport: str = option(
+        default="smtp", doc="What carries it: smtp, lmtp (to a mailbox server), or a transport of [plugins]."
+    )
     tls: str = option(
         default="opportunistic",
         doc="off, opportunistic (when offered, not verified) or verified (no mail without a valid certificate).",
@@ -202,11 +140,6 @@ class StaticRoute(Section):
                 object.__setattr__(self, "domain", Domain.parse(self.domain))
             except ValueError:
                 return  # stays text, and is named when the whole is checked
-
-    @property
-    def next_hop(self) -> HostPort:
-        """``host``, parsed."""
-        return HostPort.parse(self.host)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,9 +192,18 @@ class Reception(Section):
         default=0, doc="Content with a longer line is refused; 0 is no limit. RFC 5322 §2.1.1 allows 998.",
         unit="octets", minimum=0, maximum=_MEBIBYTE, applies="live",
     )  # fmt: skip
+    submission_line_ends: str = option(
+        default="refuse",
+        doc="What a bare CR or LF in a content means on submission: refuse, or normalize to line ends.",
+        choices=("refuse", "normalize"), applies="live",
+    )  # fmt: skip
     error_limit: int = option(
         default=20, doc="Refusals in one session before it is closed with 421; 0 is off.",
         minimum=0, maximum=_COUNT, applies="live",
+    )  # fmt: skip
+    greeting_delay: float = option(
+        default=0, doc="How long an mx waits before it greets; checks are told who spoke earlier. 0 is off.",
+        unit="seconds", minimum=0, maximum=60, applies="live",
     )  # fmt: skip
     auth_failure_delay: float = option(
         default=1, doc="How long the answer to a failed login waits.",
@@ -325,6 +267,10 @@ class Accounts(Section):
         default=12, doc="The cost of a new password's hash; each step doubles the time of a login.",
         minimum=4, maximum=16, applies="live",
     )  # fmt: skip
+    scram: bool = option(
+        default=True,
+        doc="Offer SCRAM-SHA-256 for logins. An account of before it was there needs one login by password first.",
+    )
     transport: str = option(
         default="local", doc="What delivers to accounts: local (Maildirs), or a transport of [plugins]."
     )

@@ -29,31 +29,32 @@ class ProtocolFailure(ValueError):
 class ReplyParser:
     """Feed octets, then take replies until there is none."""
 
-    __slots__ = ("_code", "_data", "_lines")
+    __slots__ = ("_at", "_code", "_data", "_lines")
 
     def __init__(self) -> None:
         self._data = b""
+        self._at = 0
         self._code = 0
         self._lines: list[str] = []
 
     @property
     def empty(self) -> bool:
         """True when nothing of a further reply has arrived."""
-        return not self._data and not self._lines
+        return self._at == len(self._data) and not self._lines
 
     def feed(self, data: bytes) -> None:
         """Append octets."""
-        self._data = self._data + data if self._data else data
+        self._data = self._data[self._at :] + data if self._at < len(self._data) else data
+        self._at = 0
 
     def next(self) -> Reply | None:
         """The next whole reply, or None while its end has not come. Raises ProtocolFailure."""
-        while (end := self._data.find(b"\n")) >= 0:
-            if end >= MAX_LINE:
-                break
-            line, self._data = self._data[:end].removesuffix(b"\r"), self._data[end + 1 :]
+        while (end := self._data.find(b"\n", self._at, self._at + MAX_LINE)) >= 0:
+            line = self._data[self._at : end].removesuffix(b"\r")
+            self._at = end + 1
             if self._take(line):
                 return self._finish()
-        if len(self._data) >= MAX_LINE:
+        if len(self._data) - self._at >= MAX_LINE:
             raise ProtocolFailure(f"a line of the reply is longer than {MAX_LINE} octets")
         return None
 

@@ -1,10 +1,13 @@
 """Command lines, read into a verb and its argument (RFC 5321 §4.1.1).
 
-:func:`split` takes the line apart; :func:`read_mail`, :func:`read_rcpt` and :func:`read_hello` read an argument
-into values. Whatever is wrong leaves as :class:`Refused`, which carries the reply.
+:func:`split` takes the line apart; :func:`read_mail`, :func:`read_rcpt`, :func:`read_hello` and
+:func:`read_bdat` read an argument into values. Whatever is wrong leaves as :class:`Refused`, which carries the
+reply.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from mailserver.smtp import replies
 from mailserver.smtp.address import AddressError, Mailbox, NonAsciiError, parse_path
@@ -16,7 +19,7 @@ from mailserver.smtp.params import (
     parse_mail_params,
     parse_rcpt_params,
 )
-from mailserver.smtp.reply import Reply, reply
+from mailserver.smtp.reply import Reply
 
 # How far extensions lengthen a line (RFC 5321 §4.5.3.1.4): SIZE 26 (RFC 1870 §3), BODY 17 (RFC 6152 §2),
 # SMTPUTF8 10 (RFC 6531 §3.1), AUTH 500 (RFC 4954 §5), RET and ENVID 115, NOTIFY and ORCPT 529 (RFC 3461 §4).
@@ -25,6 +28,8 @@ LONGER = {
     "RCPT": {"DSN": 529},
 }
 MAX_HELLO = 255
+# RFC 3030 §2: 1*DIGIT, and like SIZE no more than twenty of them (RFC 1870 §6).
+MAX_CHUNK_DIGITS = 20
 _NOT_IN_HELLO = frozenset(' ()<>"\\')
 
 
@@ -73,9 +78,9 @@ def read_mail(argument: str, understood: frozenset[str]) -> tuple[Mailbox, MailP
     """``FROM:<reverse-path> [parameters]``."""
     if argument[:5].upper() != "FROM:":
         raise Refused(replies.MAIL_SYNTAX)
-    path, rest = _path(argument[5:], "SMTPUTF8" in understood, _SENDER)
+    path, rest = _path(argument[5:], "SMTPUTF8" in understood, replies.bad_sender)
     if path.domain is None and not path.is_null:
-        raise _wrong(_SENDER, "the sender has no domain")
+        raise Refused(replies.bad_sender("the sender has no domain"))
     try:
         params = parse_mail_params(rest, understood)
     except ValueError as error:
@@ -89,9 +94,9 @@ def read_rcpt(argument: str, understood: frozenset[str], smtputf8: bool) -> tupl
     """``TO:<forward-path> [parameters]``; `smtputf8` is what MAIL said."""
     if argument[:3].upper() != "TO:":
         raise Refused(replies.RCPT_SYNTAX)
-    path, rest = _path(argument[3:], smtputf8, _RECIPIENT)
+    path, rest = _path(argument[3:], smtputf8, replies.bad_recipient)
     if path.is_null:
-        raise _wrong(_RECIPIENT, "a recipient is needed")
+        raise Refused(replies.bad_recipient("a recipient is needed"))
     try:
         params = parse_rcpt_params(rest, understood)
     except ValueError as error:
@@ -101,23 +106,35 @@ def read_rcpt(argument: str, understood: frozenset[str], smtputf8: bool) -> tupl
     return path, params
 
 
-# Whose address is wrong (RFC 3463 §3.2): 5.1.7 the sender's, 5.1.3 the recipient's.
-_SENDER = (5, 1, 7)
-_RECIPIENT = (5, 1, 3)
+def read_bdat(argument: str) -> tuple[int, bool]:
+    """``size [LAST]``: the octets that follow, and whether they are the last ones."""
+    size = chunk_size(argument)
+    rest = argument.partition(" ")[2]
+    if size is None or rest.upper() not in ("", "LAST"):
+        raise Refused(replies.BDAT_SYNTAX)
+    return size, bool(rest)
 
 
-def _wrong(status: tuple[int, int, int], why: str) -> Refused:
-    return Refused(reply(501, status, f"Bad address: {why}"))
+def chunk_size(argument: str) -> int | None:
+    """The size in the argument of a BDAT that may be wrong otherwise; None where there is no telling.
+
+    No sign, no other digits than ASCII's, and a bound for leading zeros too: what one program reads as a number
+    and the next one does not would give two ends of one content.
+    """
+    word = argument.partition(" ")[0]
+    if not word.isascii() or not word.isdigit() or len(word) > MAX_CHUNK_DIGITS:
+        return None
+    return int(word)
 
 
-def _path(text: str, smtputf8: bool, status: tuple[int, int, int]) -> tuple[Mailbox, str]:
+def _path(text: str, smtputf8: bool, wrong: Callable[[str], Reply]) -> tuple[Mailbox, str]:
     try:
         # Many clients put a space after the colon; RFC 5321 §4.1.1.2 has none, and nothing is lost by it.
         return parse_path(text.lstrip(" "), smtputf8=smtputf8)
     except NonAsciiError:
         raise Refused(replies.NEEDS_SMTPUTF8) from None
     except AddressError as error:
-        raise _wrong(status, str(error)) from None
+        raise Refused(wrong(str(error))) from None
 
 
 def _parameter_reply(error: ValueError) -> Reply:

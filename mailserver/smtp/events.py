@@ -7,9 +7,12 @@ accepts, 4yz and 5yz refuse, 421 ends the session. All others are news and expec
 Opened             a connection: 220 greets it, 554 refuses it (RFC 5321 §3.1)
 Hello              EHLO (``extended``) or HELO; on acceptance the core composes the reply itself
 MailFrom, RcptTo   the paths, parsed
-ContentBegins      DATA with at least one accepted recipient; on acceptance the core says 354
-ContentEnds        the whole content came: one reply, or one per recipient. The transaction is over then
+ContentBegins      DATA or the first BDAT, with at least one accepted recipient; the core says what is to be said
+ContentEnds        the whole content came. The transaction is over with its one reply. In LMTP each recipient gets
+                   it, or a reply of its own where there are as many as recipients
+FindKeys           a mechanism needs what is kept of a user: ``core.found(keys)`` accepts, a reply refuses
 Authenticate       credentials came; 235 makes the session authenticated
+ClientStated       XCLIENT from a host that is believed: the session begins again, and the answer is a greeting
 StartTls           220 starts TLS: the shell does, after the reply is on its way, then ``core.tls_started()``
 =================  ==========================================================================================
 """
@@ -21,6 +24,7 @@ from dataclasses import dataclass, field
 from mailserver.smtp.address import Mailbox
 from mailserver.smtp.params import MailParams, RcptParams
 from mailserver.smtp.reply import Reply
+from mailserver.smtp.xclient import StatedClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +70,28 @@ class ContentEnds:
 
 
 @dataclass(frozen=True, slots=True)
+class FindKeys:
+    """Whose keys (`mailserver.smtp.scram.ScramKeys`) are they? Made-up ones answer for a name that nobody has, or
+    a stranger would learn from the refusal who exists."""
+
+    mechanism: str
+    username: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Authenticate:
-    """``credentials`` are what the mechanism finished with (`mailserver.smtp.sasl.PasswordCredentials`)."""
+    """``credentials`` are what the mechanism finished with (`mailserver.smtp.sasl.PasswordCredentials`,
+    `mailserver.smtp.scram.ScramLogin`)."""
 
     mechanism: str
     credentials: object
+
+
+@dataclass(frozen=True, slots=True)
+class ClientStated:
+    """Somebody else is the client now; all that was known of the one before is forgotten, a login too."""
+
+    client: StatedClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +125,17 @@ class Closing:
     reason: str
 
 
-Question = Opened | Hello | MailFrom | RcptTo | ContentBegins | ContentEnds | Authenticate | StartTls
+Question = (
+    Opened
+    | Hello
+    | MailFrom
+    | RcptTo
+    | ContentBegins
+    | ContentEnds
+    | FindKeys
+    | Authenticate
+    | ClientStated
+    | StartTls
+)
 News = ContentSlice | ContentDropped | TransactionReset | Closing
 Event = Question | News

@@ -1,11 +1,19 @@
 """Cutting the octets of a session: command lines, and the content of a message in both directions.
 
 :class:`Input` holds what the peer sent and cuts command lines from it. :class:`ContentDecoder` turns content
-on the wire (CRLF, dot-stuffed, RFC 5321 §4.5.2) into slices with LF alone; :class:`ContentEncoder` is the way
-back. All three keep a few octets between calls and give the same result however the input was split.
+on the wire (CRLF, dot-stuffed, RFC 5321 §4.5.2) into slices with LF alone, :class:`ChunkDecoder` that of BDAT
+(RFC 3030: no stuffing, no end mark); :class:`ContentEncoder` is the way back. All of them keep a few octets
+between calls and give the same result however the input was split.
 
 Only CRLF.CRLF ends a content. Bare CR, bare LF and NUL make it bad as a whole, so that no two readers can
 disagree where it ends (CVE-2023-51764, CVE-2023-51765, CVE-2023-51766: SMTP smuggling).
+
+Where line ends are normalized (``normalizes``), each bare CR and each bare LF becomes a line end of its own, in
+that order of work: the end of the content is looked for first, in the octets as they were sent, then stuffed dots
+are taken off behind true CRLFs, and only then line ends are made. So a line that is a dot alone because of a made
+line end cannot end anything: the search is over. It stands in the text as a dot, and whoever sends the text on
+stuffs it like any other (:class:`ContentEncoder`). A dot behind a bare line end stays: for its writer no line
+began there, so nothing was doubled, and a dot too many is a blemish where a dot too few is a loss.
 
 Content is worked on by operations over whole slices, never by a Python call per line: deleting CR and putting
 it back before every LF gives the same octets exactly when there was no bare CR and no bare LF.
@@ -32,12 +40,14 @@ class LineFault(Enum):
 class Input:
     """Octets received and not yet used."""
 
-    __slots__ = ("_at", "_data", "_skipped")
+    __slots__ = ("_at", "_data", "_skipped", "lead")
 
     def __init__(self) -> None:
         self._data = b""
         self._at = 0
         self._skipped = 0
+        # How the last faulty line began.
+        self.lead = b""
 
     def __len__(self) -> int:
         return len(self._data) - self._at
@@ -67,24 +77,31 @@ class Input:
         self._at = end + 1
         length = self._skipped + end + 1 - start
         if length > limit:
+            self._lead(start)
             self._skipped = 0
             return LineFault.TOO_LONG if length <= MAX_SKIPPED else LineFault.ENDLESS
         if end == start or self._data[end - 1] != 13:
+            self._lead(start)
             return LineFault.BARE_LF
         return self._data[start : end - 1]
 
     def _wait(self, limit: int) -> LineFault | None:
         have = len(self)
         if self._skipped or have > limit:
+            self._lead(self._at)
             self._skipped += have
             self._data, self._at = b"", 0
             if self._skipped > MAX_SKIPPED:
                 return LineFault.ENDLESS
         return None
 
-    def slice(self) -> bytes:
-        """The next octets, at most :data:`SLICE`; empty when there are none."""
-        piece = self._data[self._at : self._at + SLICE]
+    def _lead(self, start: int) -> None:
+        if not self._skipped:
+            self.lead = self._data[start : start + 5]
+
+    def slice(self, most: int = SLICE) -> bytes:
+        """The next octets, at most `most` and :data:`SLICE`; empty when there are none."""
+        piece = self._data[self._at : self._at + min(most, SLICE)]
         if not piece:
             self._data, self._at = b"", 0
         self._at += len(piece)
@@ -105,38 +122,86 @@ class ContentFault(Enum):
     REFUSED = "refused by the application"
 
 
-class ContentDecoder:
-    """Wire octets to LF-only slices. Feed until :attr:`ended`; the last :attr:`surplus` octets came after it.
+class _Text:
+    """What every content meets, however it comes: the checks, and LF alone at the end of its lines.
 
     `max_size` counts as SIZE does (RFC 1870 §3: CRLF is two octets, stuffed dots do not count), `max_line` is in
-    octets without the line end; 0 is no limit. :attr:`discarded` counts octets thrown away after a fault.
+    octets without the line end; 0 is no limit. With `normalizes` bare line ends are made whole (see above).
     """
 
-    __slots__ = (
-        "_held",
-        "_line",
-        "_line_start",
-        "_max_line",
-        "_max_size",
-        "discarded",
-        "ended",
-        "fault",
-        "size",
-        "surplus",
-    )
+    __slots__ = ("_held", "_line", "_max_line", "_max_size", "_normalizes", "fault", "size")
 
-    def __init__(self, max_size: int = 0, max_line: int = 0) -> None:
-        self.ended = False
-        self.surplus = 0
+    def __init__(self, max_size: int = 0, max_line: int = 0, normalizes: bool = False) -> None:
         self.fault: ContentFault | None = None
         self.size = 0
-        self.discarded = 0
         self._max_size = max_size
         self._max_line = max_line
+        self._normalizes = normalizes
         self._line = 0
+        # Octets that mean something only together with the next ones.
+        self._held = b""
+
+    def _decode(self, raw: bytes, stuffed: bool = False, dotted: bool = False) -> bytes:
+        """The text of `raw`; `stuffed` if a dotted line begins within, `dotted` if one begins with it."""
+        text = raw.replace(b"\r", b"")
+        lines = len(raw) - len(text)
+        if text.replace(b"\n", b"\r\n") != raw:
+            if self._normalizes:
+                text, stuffed = _normalized(raw, stuffed), False
+                lines = text.count(b"\n")
+            else:
+                self.fault = ContentFault.BARE_LINE_END
+        if b"\0" in text:
+            self.fault = self.fault or ContentFault.NUL
+        if dotted:
+            text = text[1:]
+        if stuffed:
+            # Split and join search once, where replace counts first and searches again.
+            text = b"\n".join(text.split(b"\n."))
+        self.size += len(text) + lines
+        if self._max_size and self.size > self._max_size:
+            self.fault = self.fault or ContentFault.TOO_LARGE
+        elif self._max_line and self._has_long_line(text):
+            self.fault = self.fault or ContentFault.LINE_TOO_LONG
+        return text
+
+    def _has_long_line(self, text: bytes) -> bool:
+        """Hop over the text by the longest allowed line: a handful of calls for a slice, not one per line."""
+        longest, place = self._max_line, 0
+        room = longest - self._line
+        while len(text) - place > room:
+            end = text.rfind(b"\n", place, place + room + 1)
+            if end < 0:
+                return True
+            place, room = end + 1, longest
+        last = text.rfind(b"\n", place)
+        if last >= 0:
+            place, room = last + 1, longest
+        self._line = longest - room + len(text) - place
+        return False
+
+
+def _normalized(raw: bytes, stuffed: bool) -> bytes:
+    if stuffed:
+        raw = raw.replace(b"\r\n.", b"\r\n")
+    return raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+class ContentDecoder(_Text):
+    """Wire octets to LF-only slices. Feed until :attr:`ended`; the last :attr:`surplus` octets came after it.
+
+    :attr:`discarded` counts octets thrown away after a fault.
+    """
+
+    __slots__ = ("_line_start", "discarded", "ended", "surplus")
+
+    def __init__(self, max_size: int = 0, max_line: int = 0, normalizes: bool = False) -> None:
+        super().__init__(max_size, max_line, normalizes)
+        self.ended = False
+        self.surplus = 0
+        self.discarded = 0
         # State is kept before un-stuffing: the octets that may belong to CRLF.CRLF, and whether the octet
         # before them ended a line. The line end of the DATA command counts (RFC 5321 §4.1.1.4).
-        self._held = b""
         self._line_start = True
 
     def feed(self, data: bytes) -> bytes:
@@ -147,7 +212,9 @@ class ContentDecoder:
         raw = self._cut(raw, dot)
         if not raw:
             return b""
-        text = b"" if self.fault else self._decode(raw, 0 <= dot < len(raw) - 2)
+        if not self.fault:
+            dotted = self._line_start and raw.startswith(b".")
+            text = self._decode(raw, 0 <= dot < len(raw) - 2, dotted)
         self._line_start = raw.endswith(b"\r\n")
         if self.fault:
             self.discarded += len(raw)
@@ -182,38 +249,45 @@ class ContentDecoder:
         self._held = raw[len(raw) - keep :]
         return raw[:-keep] if keep else raw
 
-    def _decode(self, raw: bytes, stuffed: bool) -> bytes:
-        text = raw.replace(b"\r", b"")
-        lines = len(raw) - len(text)
-        if text.replace(b"\n", b"\r\n") != raw:
-            self.fault = ContentFault.BARE_LINE_END
-        elif b"\0" in text:
-            self.fault = ContentFault.NUL
-        if self._line_start and text.startswith(b"."):
-            text = text[1:]
-        if stuffed:
-            text = text.replace(b"\n.", b"\n")
-        self.size += len(text) + lines
-        if self._max_size and self.size > self._max_size:
-            self.fault = self.fault or ContentFault.TOO_LARGE
-        elif self._max_line and self._has_long_line(text):
-            self.fault = self.fault or ContentFault.LINE_TOO_LONG
-        return text
 
-    def _has_long_line(self, text: bytes) -> bool:
-        """Hop over the text by the longest allowed line: a handful of calls for a slice, not one per line."""
-        longest, place = self._max_line, 0
-        room = longest - self._line
-        while len(text) - place > room:
-            end = text.rfind(b"\n", place, place + room + 1)
-            if end < 0:
-                return True
-            place, room = end + 1, longest
-        last = text.rfind(b"\n", place)
-        if last >= 0:
-            place, room = last + 1, longest
-        self._line = longest - room + len(text) - place
-        return False
+class ChunkDecoder(_Text):
+    """The octets of BDAT chunks, one after the other, to LF-only slices; then :meth:`end`.
+
+    A CR at the end of a chunk may have its LF in the next one. A dot means nothing here.
+    """
+
+    __slots__ = ("_open",)
+
+    def __init__(self, max_size: int = 0, max_line: int = 0, normalizes: bool = False) -> None:
+        super().__init__(max_size, max_line, normalizes)
+        self._open = False
+
+    @property
+    def taken(self) -> int:
+        """Octets that came, as SIZE counts them."""
+        return self.size + len(self._held)
+
+    def feed(self, data: bytes) -> bytes:
+        """The decoded text in `data`, perhaps empty; nothing after a fault."""
+        raw = self._held + data if self._held else data
+        self._held = b""
+        if raw.endswith(b"\r"):
+            raw, self._held = raw[:-1], b"\r"
+        if not raw or self.fault:
+            return b""
+        text = self._decode(raw)
+        self._open = not raw.endswith(b"\n")
+        return b"" if self.fault else text
+
+    def end(self) -> bytes:
+        """There are no more chunks. A last line without its end gets one, and it counts: a message is made of
+        lines (RFC 5322 §2.1), and by DATA the same one would have come so. A lone CR is no line end."""
+        rest = self._held or (b"\r\n" if self._open else b"")
+        self._held = b""
+        if not rest or self.fault:
+            return b""
+        text = self._decode(rest)
+        return b"" if self.fault else text
 
 
 class ContentEncoder:

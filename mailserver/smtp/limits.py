@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from math import inf
 
-from mailserver.smtp import replies
+from mailserver.smtp import replies, xclient
 from mailserver.smtp.reply import Reply
 
-BASIC_EXTENSIONS = frozenset({"PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES"})
+BASIC_EXTENSIONS = frozenset({"PIPELINING", "SIZE", "8BITMIME", "CHUNKING", "ENHANCEDSTATUSCODES"})
+# What the protocol alone cannot honour: whoever takes the message must report, or carry addresses in UTF-8.
+ONWARD_EXTENSIONS = frozenset({"DSN", "SMTPUTF8"})
+OFFERED = BASIC_EXTENSIONS | ONWARD_EXTENSIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +24,9 @@ class ServerLimits:
 
     Sizes are octets. ``max_message_size`` counts as SIZE does (RFC 1870 §3); ``max_line_length`` is a line of
     content without its line end; ``command_line`` and ``auth_line`` include it (RFC 5321 §4.5.3.1.4, RFC 4954
-    §4). ``error_limit`` errors since the last accepted message end the session, and so does a content that is
-    bad already and goes on for more than ``discard`` octets. Over ``junk_limit`` commands since then that bring
-    no mail forward (NOOP, RSET, EHLO, …), each further one is an error too.
+    §4). ``error_limit`` errors since the last accepted message end the session, and so do more than ``discard``
+    octets of a content that is bad already, or of refused chunks. Over ``junk_limit`` commands since then that
+    bring no mail forward (NOOP, RSET, EHLO, …), each further one is an error too.
     """
 
     max_message_size: int = 26_214_400
@@ -66,6 +69,9 @@ class Profile:
     names in the order in which they are offered, under TLS only unless ``auth_in_clear``, but for those that are
     ``safe_in_clear`` (they send no password). ``starttls`` offers STARTTLS; with ``auth_required`` nothing is
     accepted without AUTH. ``submission`` is for whoever completes messages; the core itself does not look at it.
+    ``lmtp`` makes it LMTP (RFC 2033): LHLO alone, and after the content a reply for each recipient.
+    ``normalizes`` makes bare CR and bare LF in a content line ends, in the place of refusing it.
+    ``xclient`` is for sessions with a host that may say who the client is.
     """
 
     host_name: str
@@ -76,6 +82,9 @@ class Profile:
     auth_in_clear: bool = False
     safe_in_clear: frozenset[str] = frozenset()
     submission: bool = False
+    lmtp: bool = False
+    normalizes: bool = False
+    xclient: bool = False
     limits: ServerLimits = field(default_factory=ServerLimits)
     patience: Patience = field(default_factory=Patience)
 
@@ -108,6 +117,11 @@ class Profile:
         return Reply(250, None, (self.host_name,))
 
     @cached_property
+    def enhanced(self) -> bool:
+        """Whether replies have enhanced status codes (RFC 2034 §4)."""
+        return "ENHANCEDSTATUSCODES" in self.extensions
+
+    @cached_property
     def understood(self) -> frozenset[str]:
         """The extensions whose parameters are understood after EHLO."""
         return self.extensions | {"AUTH"} if self.mechanisms else self.extensions
@@ -126,4 +140,5 @@ class Profile:
 
     def _keywords(self) -> list[str]:
         size = f"SIZE {self.limits.max_message_size}"
-        return [size if keyword == "SIZE" else keyword for keyword in sorted(self.extensions)]
+        offered = [size if keyword == "SIZE" else keyword for keyword in sorted(self.extensions)]
+        return [*offered, xclient.KEYWORD] if self.xclient else offered

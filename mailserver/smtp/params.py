@@ -9,17 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from string import ascii_letters, digits
 from typing import Any
 
 from mailserver.smtp.address import NULL, AddressError, Mailbox
+from mailserver.smtp.xtext import BadText, decode_orcpt, decode_xtext
 
 # RFC 3461 §4.2 and §4.4, in characters as sent.
 MAX_ORCPT = 500
 MAX_ENVID = 100
-_TAG = frozenset(ascii_letters + digits + "-")
-_HEX = frozenset("0123456789ABCDEF")
-_XCHAR = frozenset(range(33, 127)) - set(b"+=")
 
 
 class UnknownParameter(ValueError):
@@ -85,29 +82,6 @@ def _parse(text: str, offered: frozenset[str], table: _Table) -> dict[str, Any]:
     return values
 
 
-def decode_xtext(text: str) -> str:
-    """RFC 3461 §4: ``+XX`` is the octet XX. Raises BadParameter, for control characters too, however written."""
-    if "+" not in text:
-        decoded = text
-    else:
-        first, *coded = text.split("+")
-        if not all(len(part) >= 2 and _HEX.issuperset(part[:2]) for part in coded):
-            raise BadParameter("xtext")
-        octets = b"".join((first.encode(), *(bytes((int(part[:2], 16),)) + part[2:].encode() for part in coded)))
-        try:
-            decoded = octets.decode()
-        except UnicodeDecodeError:
-            raise BadParameter("xtext") from None
-    if not decoded.isprintable():
-        raise BadParameter("xtext")
-    return decoded
-
-
-def encode_xtext(text: str) -> str:
-    """The way back: what xtext cannot hold becomes ``+XX``, octet by octet."""
-    return "".join(chr(octet) if octet in _XCHAR else f"+{octet:02X}" for octet in text.encode())
-
-
 def _size(value: str | None) -> int:
     if not value or not value.isascii() or not value.isdigit():
         raise BadParameter("SIZE")
@@ -134,7 +108,13 @@ def _flag(value: str | None) -> bool:
 def _envid(value: str | None) -> str:
     if not value or len(value) > MAX_ENVID or not value.isascii():
         raise BadParameter("ENVID")
-    return decode_xtext(value)
+    try:
+        envid = decode_xtext(value)
+    except BadText:
+        raise BadParameter("ENVID") from None
+    if not envid.isascii():  # RFC 3461 §4.4
+        raise BadParameter("ENVID")
+    return envid
 
 
 def _auth(value: str | None) -> Mailbox:
@@ -142,7 +122,7 @@ def _auth(value: str | None) -> Mailbox:
         return NULL
     try:
         return Mailbox.parse(decode_xtext(value or ""))
-    except AddressError:
+    except (AddressError, BadText):
         raise BadParameter("AUTH") from None
 
 
@@ -154,10 +134,12 @@ def _notify(value: str | None) -> frozenset[str]:
 
 
 def _orcpt(value: str | None) -> str:
-    kind, semicolon, address = (value or "").partition(";")
-    if not kind or not _TAG.issuperset(kind) or not semicolon or not address or len(value or "") > MAX_ORCPT:
+    if not value or len(value) > MAX_ORCPT:
         raise BadParameter("ORCPT")
-    return f"{kind.lower()};{decode_xtext(address)}"
+    try:
+        return decode_orcpt(value)
+    except BadText:
+        raise BadParameter("ORCPT") from None
 
 
 _MAIL: _Table = {

@@ -30,15 +30,15 @@ class Login:
     """Credentials: ``password`` is the access token where the mechanism is XOAUTH2 (:meth:`xoauth2`).
 
     ``unprotected`` allows to send them in clear or over TLS that was not verified; ``optional`` to go on
-    without a login where the host offers none of ``mechanisms``. The first of these that is offered is used;
-    they are those of :mod:`mailserver.smtp.clientlogin`.
+    without a login where the host offers none of ``mechanisms``. The first of these that is offered is used, and
+    where the host refuses SCRAM-SHA-256, the next, too; they are those of :mod:`mailserver.smtp.clientlogin`.
     """
 
     user: str
     password: str = field(repr=False)
     unprotected: bool = False
     optional: bool = False
-    mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
+    mechanisms: tuple[str, ...] = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
 
     @classmethod
     def xoauth2(cls, user: str, token: str) -> Login:
@@ -62,6 +62,8 @@ class SessionPlan:
 
     ``pins`` are SHA-256 fingerprints of certificates (:func:`mailserver.net.tls.parse_pin`): for ``pinned``,
     one of them is good, whoever signed it. ``implicit_tls``: TLS from the first octet (RFC 8314 §3.3).
+    ``chunking``: BDAT where it is offered and saves time. ``lmtp``: the host is spoken to in LMTP (RFC 2033).
+    ``any_octets``: those above 127 go to a host without 8BITMIME, too.
     """
 
     helo: str
@@ -70,6 +72,9 @@ class SessionPlan:
     timeouts: ClientTimeouts = ClientTimeouts()
     implicit_tls: bool = False
     pins: frozenset[str] = frozenset()
+    chunking: bool = True
+    lmtp: bool = False
+    any_octets: bool = False
 
     @property
     def demands_tls(self) -> bool:
@@ -111,6 +116,13 @@ class StartTls:
 
 
 @dataclass(frozen=True, slots=True)
+class Derive:
+    """Call ``work`` where it stops nobody (up to half a second); its answer is for :meth:`ClientCore.derived`."""
+
+    work: Callable[[], bytes] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class SendContent:
     """Give the content: :meth:`ClientCore.content` any number of times, then :meth:`ClientCore.content_end`."""
 
@@ -129,4 +141,4 @@ class Ended:
     answer: Answer | None
 
 
-Event = Ready | StartTls | SendContent | Answered | Ended
+Event = Ready | StartTls | Derive | SendContent | Answered | Ended

@@ -1,9 +1,10 @@
-"""SASL mechanisms of AUTH, without I/O and without knowing who may log in (RFC 4954, RFC 4616).
+"""SASL mechanisms of AUTH, without I/O and without knowing who may log in (RFC 4422, RFC 4954, RFC 4616).
 
 A mechanism is made for one AUTH command. ``start(initial)`` gets the initial response or None, ``respond``
 what the client answered to a challenge; both are decoded from base64 by the core. Each answers a
-:class:`Challenge`, :class:`Finished` with credentials, or :class:`Malformed`. Others bring their own by
-putting a callable that makes one into the mapping that the core is given.
+:class:`Challenge`, :class:`Finished` with credentials, or :class:`Malformed`; a mechanism that has ``found``, too,
+may answer :class:`KeysNeeded`. Others bring their own by putting a callable that makes one into the mapping that
+the core is given.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import binascii
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 from mailserver.smtp import replies
 from mailserver.smtp.command import Refused
@@ -37,7 +38,15 @@ class Malformed:
     """The client does not speak this mechanism (501 5.5.2)."""
 
 
-Step = Challenge | Finished | Malformed
+@dataclass(frozen=True, slots=True)
+class KeysNeeded:
+    """Before the next challenge, what is kept of a user must be found; it is given to ``found``."""
+
+    username: bytes
+
+
+Step = Challenge | Finished | Malformed | KeysNeeded
+GoodStep = Challenge | Finished | KeysNeeded
 
 
 class Mechanism(Protocol):
@@ -111,22 +120,27 @@ class Exchange:
         self.name = name
         self._mechanism = mechanism
 
-    def start(self, initial: str) -> Challenge | Finished:
+    def start(self, initial: str) -> GoodStep:
         """Take the initial response as sent: ``=`` is an empty one, nothing is none. Raises Refused."""
         if not initial:
             return _well_formed(self._mechanism.start(None))
         return _well_formed(self._mechanism.start(_decode("" if initial == "=" else initial)))
 
-    def respond(self, line: bytes) -> Challenge | Finished:
+    def respond(self, line: bytes) -> GoodStep:
         """Take a line of the client; ``*`` cancels (RFC 4954 §4). Raises Refused."""
         if line == b"*":
             raise Refused(replies.AUTH_CANCELLED)
         return _well_formed(self._mechanism.respond(_decode(line.decode("latin-1"))))
 
+    def found(self, keys: object) -> GoodStep:
+        """Go on with what the mechanism needed."""
+        asked: Any = self._mechanism
+        return _well_formed(asked.found(keys))
+
 
 def begin(
     argument: str, offered: tuple[str, ...], known: Mapping[str, Callable[[], Mechanism]]
-) -> tuple[Exchange, Challenge | Finished]:
+) -> tuple[Exchange, GoodStep]:
     """Start what ``AUTH mechanism [initial-response]`` asks for. Raises Refused."""
     name, _, initial = argument.partition(" ")
     if not name:
@@ -138,7 +152,7 @@ def begin(
     return exchange, exchange.start(initial)
 
 
-def _well_formed(step: Step) -> Challenge | Finished:
+def _well_formed(step: Step) -> GoodStep:
     if isinstance(step, Malformed):
         raise Refused(replies.BAD_BASE64)
     return step

@@ -2,7 +2,7 @@
 
 :class:`Transaction` is one MAIL … final reply; :class:`Answer` is what decided about one recipient, or about
 the session. The functions turn a transaction into commands for a peer whose EHLO list is known:
-:func:`refusal` says why it cannot be sent there at all (RFC 1870 §6.1, RFC 6152 §3, RFC 6531 §3.2),
+:func:`refusals` says why it cannot be sent there, and to whom (RFC 1870 §6.1, RFC 6152 §3, RFC 6531 §3.2),
 :func:`commands` writes the envelope. Parameters of RFC 3461 go only to a peer that offers DSN.
 
 Values and text only; nothing is sent here. A command line never has a CR, LF or NUL but at its end:
@@ -18,6 +18,7 @@ from enum import Enum
 from mailserver.smtp.address import Mailbox
 from mailserver.smtp.reply import Reply
 from mailserver.smtp.status import Status
+from mailserver.smtp.xtext import encode_orcpt, encode_xtext
 
 
 class Phase(Enum):
@@ -49,7 +50,10 @@ class ForwardPath:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """An envelope to be sent. ``size`` counts as RFC 1870 does; ``body`` is ``8BITMIME`` or anything else."""
+    """An envelope to be sent. ``size`` counts as RFC 1870 does; ``body`` is ``8BITMIME`` or anything else.
+
+    ``smtputf8``: the content needs it, whatever the addresses do.
+    """
 
     reverse_path: Mailbox
     recipients: tuple[ForwardPath, ...]
@@ -65,7 +69,8 @@ class Answer:
     """What decided, and in which phase.
 
     Either the peer's ``reply``, or (``reply`` None) our own ``status`` and ``text``: a lost connection, a
-    time-out, a refusal to send. ``uncertain``: the final dot was sent, so the peer may have the message.
+    time-out, a refusal to send. ``uncertain``: the end of the content was sent, so the peer may have the message.
+    ``own``: the reply is about this recipient and no other, though it came to the content (LMTP).
     """
 
     phase: Phase
@@ -73,23 +78,33 @@ class Answer:
     status: Status = Status(4, 0, 0)
     text: str = ""
     uncertain: bool = False
+    own: bool = False
 
 
-def refusal(transaction: Transaction, offers: Mapping[str, str]) -> Answer | None:
-    """Why a peer with these `offers` cannot take it, or None."""
-    if _needs_utf8(transaction) and "SMTPUTF8" not in offers:
-        return Answer(
-            Phase.MAIL, None, Status(5, 6, 7), "the message needs SMTPUTF8, which the host does not offer"
-        )
-    if transaction.body == "8BITMIME" and "8BITMIME" not in offers:
-        return Answer(
-            Phase.MAIL, None, Status(5, 6, 3), "the content needs 8BITMIME, which the host does not offer"
-        )
+def refusals(transaction: Transaction, offers: Mapping[str, str]) -> list[Answer | None]:
+    """Why a peer with these `offers` cannot take it: for each recipient an answer, or None where it can."""
+    whole = _refusal(transaction, offers)
+    if whole is not None or "SMTPUTF8" in offers:
+        return [whole] * len(transaction.recipients)
+    text = "the address needs SMTPUTF8, which the host does not offer"
+    return [
+        None if path.mailbox.ascii else Answer(Phase.RCPT, None, Status(5, 6, 7), text)
+        for path in transaction.recipients
+    ]
+
+
+def _refusal(transaction: Transaction, offers: Mapping[str, str]) -> Answer | None:
     limit = offers.get("SIZE", "")
-    if limit.isascii() and limit.isdigit() and 0 < int(limit[:20]) < transaction.size:
+    if "SMTPUTF8" not in offers and (transaction.smtputf8 or not transaction.reverse_path.ascii):
+        status, text = Status(5, 6, 7), "the message needs SMTPUTF8, which the host does not offer"
+    elif transaction.body == "8BITMIME" and "8BITMIME" not in offers:
+        status, text = Status(5, 6, 3), "the content needs 8BITMIME, which the host does not offer"
+    elif limit.isascii() and limit.isdigit() and 0 < int(limit[:20]) < transaction.size:
+        status = Status(5, 3, 4)
         text = f"the message has {transaction.size} octets, the host takes {limit[:20]}"
-        return Answer(Phase.MAIL, None, Status(5, 3, 4), text)
-    return None
+    else:
+        return None
+    return Answer(Phase.MAIL, None, status, text)
 
 
 def _needs_utf8(transaction: Transaction) -> bool:
@@ -125,22 +140,7 @@ def _rcpt_parameters(path: ForwardPath) -> Iterator[str]:
     if path.notify:
         yield f" NOTIFY={','.join(sorted(path.notify))}"
     if path.orcpt:
-        kind, _, address = path.orcpt.partition(";")
-        yield f" ORCPT={kind};{encode_xtext(address, kind == 'utf-8')}"
-
-
-def encode_xtext(text: str, utf8_address: bool = False) -> str:
-    """RFC 3461 §4: what is not a printable ASCII character, and ``+`` and ``=``, as ``+XX`` for each octet.
-
-    With `utf8_address` a non-ASCII character becomes ``\\x{…}`` (RFC 6533 §3), which any host can carry.
-    """
-    return "".join(c if "!" <= c <= "~" and c not in "+=" else _coded(c, utf8_address) for c in text)
-
-
-def _coded(character: str, utf8_address: bool) -> str:
-    if utf8_address and not character.isascii():
-        return f"\\x{{{ord(character):02X}}}"
-    return "".join(f"+{octet:02X}" for octet in character.encode())
+        yield f" ORCPT={encode_orcpt(path.orcpt)}"
 
 
 def line(*parts: object) -> bytes:

@@ -99,16 +99,20 @@ class Claims:
         if untried:
             self.backlog.fill(limit)
         due = self.rows.find(now, limit, wanted)
-        found = list(islice(heapq.merge(self.backlog.found if untried else (), due), limit))
+        found = heapq.merge(self.backlog.found if untried else (), due)
         claims: list[Claim] = []
-        octets = loaded = 0
-        while loaded < len(found) and octets < _OCTETS:
-            some = [queue_id for _since, queue_id in found[loaded : loaded + _TOGETHER]]
-            loaded += len(some)
+        loaded: set[str] = set()
+        octets = 0
+        # What was found may have been held or removed since: then the next one has its turn.
+        while len(claims) < limit and octets < _OCTETS:
+            some = [queue_id for _since, queue_id in islice(found, min(_TOGETHER, limit - len(claims)))]
+            if not some:
+                break
+            loaded.update(some)
             for claim in self._load(some, now, wanted):
                 octets += 0 if claim.content.file else claim.content.stored
                 claims.append(claim)
-        self._left({queue_id for _since, queue_id in found[:loaded]}, due, now)
+        self._left(loaded, due, now)
         return claims
 
     def _left(self, ids: set[str], due: Sequence[tuple[float, str]], now: float) -> None:

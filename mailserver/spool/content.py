@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterator
 
-from mailserver.message.content import HEADER_SCAN, Content
+from mailserver.message.content import HEADER_SCAN, Content, append
 from mailserver.spool.budget import MemoryBudget
 from mailserver.spool.files import ContentFiles
 from mailserver.spool.writer import ContentWriter
@@ -63,7 +63,7 @@ class SpoolContent(Content):
         if self._writer is None:
             if paid == len(piece) and self._stored <= self._cap:
                 self._paid += paid
-                self._pieces.append(piece)
+                append(self._pieces, piece)
                 return None
             self._spill()
         assert self._writer is not None

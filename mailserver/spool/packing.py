@@ -55,13 +55,16 @@ def unpack_envelope(text: str) -> Envelope:
 
 
 def _originals(originals: Iterable[Original]) -> list[list[Any]]:
-    return [
-        [_mailbox(one.mailbox), None if one.notify is None else sorted(one.notify), one.orcpt] for one in originals
-    ]
+    return [_original(one) for one in originals]
+
+
+def _original(one: Original) -> list[Any]:
+    packed = [_mailbox(one.mailbox), None if one.notify is None else sorted(one.notify), one.orcpt]
+    return [*packed, True] if one.expanded else packed
 
 
 def _to_original(raw: Sequence[Any]) -> Original:
-    return Original(_to_mailbox(raw[0]), None if raw[1] is None else frozenset(raw[1]), raw[2])
+    return Original(_to_mailbox(raw[0]), None if raw[1] is None else frozenset(raw[1]), *raw[2:])
 
 
 def pack_recipients(recipients: Iterable[Recipient]) -> str:

@@ -24,6 +24,7 @@ _ZEROS = bytes(MIB)
 # what was extended. When idle: whatever is worth it, so that a burst finds an empty log.
 _BUSY_SHARE = 0.75
 _IDLE_PAGES = 256
+_MEASURE_PAGES = 64  # so many are written between two looks at its size
 SHRINK = 64 * MIB
 TOO_LARGE = 256 * MIB
 
@@ -39,7 +40,7 @@ class WriteAheadLog:
         self._path = str(path)
         self._extent = extent
         self._busy_pages = max(1, int(extent * _BUSY_SHARE) // _PAGE)
-        self._pages = 0
+        self._pages = self._unmeasured = 0
         self.seconds = 0.0
         self._grown = extent
         self.size = self._measure()
@@ -68,7 +69,10 @@ class WriteAheadLog:
     def written(self, pages: int) -> None:
         """A commit wrote about that many pages: checkpoint when it is time."""
         self._pages += pages
-        self.size = self._measure()
+        self._unmeasured += pages
+        if self._unmeasured >= _MEASURE_PAGES:
+            self._unmeasured = 0
+            self.size = self._measure()
         if self._pages >= self._busy_pages or self.size > self._grown:
             self.checkpoint()
 

@@ -12,7 +12,7 @@ from mailserver.message.content import Content
 from mailserver.net.wire import Wire
 from mailserver.smtp.address import NULL, Mailbox
 from mailserver.smtp.client import ClientCore
-from mailserver.smtp.client import State as Standing
+from mailserver.smtp.clientstates import State as Standing
 from mailserver.smtp.plan import Answered, Ended, SendContent, SessionPlan
 from mailserver.smtp.reply import Reply
 from mailserver.smtp.transaction import Answer, ForwardPath, Phase, Transaction

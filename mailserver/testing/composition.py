@@ -11,7 +11,8 @@ from mailserver.log import Log
 from mailserver.relay import schedule_of
 from mailserver.server import MailServer
 from mailserver.service import build
-from mailserver.settings.model import Certificate, Listener, Reception, Relay, Settings
+from mailserver.settings.listener import Certificate, Listener
+from mailserver.settings.model import Reception, Relay, Settings
 from mailserver.smtp.plan import Login, SessionPlan
 from mailserver.spool.contract import SpoolOptions, SpoolWorld
 from mailserver.spool.memory import MemorySpool

@@ -1,10 +1,10 @@
 """The sending API: ``Client("smtp.example.org:587", login=Login(…))``, and then ``await client.send(…)``.
 
-A client speaks to one server, by SMTP (RFC 5321, RFC 6409), over any stream endpoint of Twisted. It keeps its
-connections for the next message and opens at most ``options.connections`` at a time; further messages wait their
-turn. :meth:`Client.send` answers a :class:`Sent` with one outcome for each recipient when at least one of them was
-taken; when none was it raises what is drawn in :mod:`mailserver.transport.failures`, which names the cause.
-Nothing is stored and nothing is tried again: for mail that must survive a crash there is the outbox.
+A client speaks to one server, by SMTP (RFC 5321, RFC 6409) or LMTP (RFC 2033), over any stream endpoint of
+Twisted. It keeps its connections for the next message and opens at most ``options.connections`` at a time; further
+messages wait their turn. :meth:`Client.send` answers a :class:`Sent` with one outcome for each recipient when at
+least one of them was taken; when none was it raises what is drawn in :mod:`mailserver.transport.failures`, which
+names the cause. Nothing is stored and nothing is tried again: mail that must survive a crash goes by the outbox.
 
 TLS is a policy by name:
 
@@ -27,6 +27,7 @@ from typing import Any, Self
 
 from twisted.internet.defer import Deferred, DeferredSemaphore
 
+from mailserver.message.content import Content
 from mailserver.message.outcome import Klass, Outcome
 from mailserver.message.route import Attempt, Route
 from mailserver.net.client import ClientSession, Connector
@@ -41,7 +42,7 @@ from mailserver.transport.clientoptions import (
     plan_of,
 )
 from mailserver.transport.failures import Address, failure_of
-from mailserver.transport.given import Letter, Octets, eight_bit, letter
+from mailserver.transport.given import Letter, Octets, letter
 from mailserver.transport.pool import SessionPool
 
 
@@ -104,8 +105,8 @@ class Client:
         of it cuts the connection.
         """
         message = letter(content, sender, recipients)
-        if await self._needs_8bitmime(message):
-            message = replace(message, envelope=replace(message.envelope, body="8BITMIME"))
+        if await self._needs_smtputf8(message.content):
+            message = replace(message, envelope=replace(message.envelope, smtputf8=True))
         outcomes = await self.outcomes(message)
         if all(outcome.klass is not Klass.SUCCESS for outcome in outcomes.values()):
             raise failure_of(outcomes)
@@ -142,11 +143,11 @@ class Client:
             await self._slots.acquire()
         await self._pool.stop()
 
-    async def _needs_8bitmime(self, message: Letter) -> bool:
-        if message.content.file is None:
-            return eight_bit(message.content)
-        found: bool = await self._threads("disk", eight_bit, message.content)
-        return found
+    async def _needs_smtputf8(self, content: Content) -> bool:
+        if self._plan.any_octets:
+            return False
+        header = content.header() if content.file is None else await self._threads("disk", content.header)
+        return not header.isascii()
 
     async def _connect(self) -> ClientSession | Outcome:
         login = self._login() if callable(self._login) else self._login

@@ -54,15 +54,20 @@ class ClientOptions:
     ``helo_name``: our name in EHLO, "" for this machine's. ``server_name``: the name in the server's certificate
     and in errors, "" for the host of ``"host:port"``; an endpoint has none of its own. ``ca_file``: a PEM file of
     the authorities that are trusted instead of the system's. ``implicit_tls``: TLS before the greeting; None means
-    on port 465. ``connections`` at most at a time, ``reuse`` messages over each. ``bind_address`` "" lets the
-    system choose. ``reactor`` None is the installed one; ``threads`` (IThreads), where contents in files are
-    read, None is the reactor's own pool.
+    on port 465. ``lmtp``: the server is spoken to in LMTP (RFC 2033); each recipient has an answer of his own.
+    ``chunking``: small messages go in one round trip by BDAT where the server offers CHUNKING (RFC 3030), else by
+    DATA. ``any_octets``: those above 127 go to a server without 8BITMIME, too. ``connections`` at most at a time,
+    ``reuse`` messages over each. ``bind_address`` "" lets the system choose. ``reactor`` None is the installed
+    one; ``threads`` (IThreads), where contents in files are read, None is the reactor's own pool.
     """
 
     helo_name: str = ""
     server_name: str = ""
     ca_file: str = ""
     implicit_tls: bool | None = None
+    lmtp: bool = False
+    chunking: bool = True
+    any_octets: bool = False
     connections: int = 4
     reuse: int = 100
     connect_timeout: float = 30
@@ -94,7 +99,16 @@ def plan_of(peer: Peer, tls: str, pins: Iterable[str], options: ClientOptions) -
     implicit = peer.port == IMPLICIT_TLS_PORT if options.implicit_tls is None else options.implicit_tls
     if implicit and tls == "off":
         raise ValueError('tls="off" does not go with a port where TLS comes before the greeting')
-    return SessionPlan(options.helo_name or own_name(), _MODES[tls], None, options.timeouts, implicit, pinned)
+    return SessionPlan(
+        options.helo_name or own_name(),
+        _MODES[tls],
+        timeouts=options.timeouts,
+        implicit_tls=implicit,
+        pins=pinned,
+        chunking=options.chunking,
+        lmtp=options.lmtp,
+        any_octets=options.any_octets,
+    )
 
 
 def own_name() -> str:

@@ -96,7 +96,9 @@ def sendmail(  # noqa: PLR0917 - the signature is Twisted's
         HostPort(_text(smtphost), port),
         tls="required" if requireTransportSecurity else "offered",
         login=login,
-        options=ClientOptions(helo_name=helo, reactor=reactor, connections=1, implicit_tls=False),
+        options=ClientOptions(
+            helo_name=helo, reactor=reactor, connections=1, implicit_tls=False, chunking=False, any_octets=True
+        ),
     )
     places = list(zip(map(_octets, names), mailboxes, strict=True))
     return Deferred.fromCoroutine(_send(client, message, places))

@@ -68,8 +68,3 @@ def _content(given: Octets, ascii_only: bool) -> Content:
         # RFC 6532: a header in UTF-8 goes with addresses that need SMTPUTF8 anyway, and encoded words with others.
         return Content.of(given.as_bytes(policy=SMTP if ascii_only else SMTPUTF8))
     return Content.of(given)
-
-
-def eight_bit(content: Content) -> bool:
-    """True when it has octets that RFC 6152 asks to announce. Reads the disk if the content is in a file."""
-    return not content.ascii()

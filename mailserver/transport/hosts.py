@@ -1,9 +1,9 @@
 """From a destination to the hosts that take its mail (RFC 5321 §5.1, RFC 7505).
 
-``[host]:port`` and ``[192.0.2.1]`` are that host; any other destination is a domain, whose MX records are looked
-up, with the domain itself as its only host where there are none. Hosts come in order of preference, equal ones
-shuffled; of their addresses at most :data:`MAX_ADDRESSES` are answered, so that no domain can keep an attempt
-busy for long.
+``[host]:port`` and ``[192.0.2.1]`` are that host, ``unix:PATH`` is a socket of this machine; any other destination
+is a domain, whose MX records are looked up, with the domain itself as its only host where there are none. Hosts
+come in order of preference, equal ones shuffled; of their addresses at most :data:`MAX_ADDRESSES` are answered, so
+that no domain can keep an attempt busy for long.
 
 ================================================  =========================================
 what DNS says                                     outcome
@@ -30,6 +30,7 @@ from mailserver.interfaces import IResolver
 from mailserver.message.outcome import Outcome, Scope, permanent, transient
 from mailserver.net.client import Peer
 from mailserver.net.resolver import LookupTransient, NameNotFound
+from mailserver.settings.forms import UNIX
 from mailserver.smtp.status import Status
 
 MAX_ADDRESSES = 10
@@ -59,6 +60,8 @@ class HostFinder:
     async def find(self, destination: str) -> list[Peer] | Outcome:
         """Hosts and addresses in the order in which they are to be tried, at least one; or why there are none."""
         try:
+            if destination.startswith(UNIX):
+                return [Peer("localhost", destination, 0)]
             if destination.startswith("["):
                 return await self._named(destination)
             return await self._by_mx(destination)

@@ -4,8 +4,8 @@ The message is safe in the spool meanwhile, so nothing here is in a hurry to syn
 ``tmp/``, write, close, rename into ``new/``. Every half second or 1,000 letters one ``syncfs`` makes them
 durable (`maildir_sync`), and only then does an attempt answer ``delivered``: its removal from the spool must
 not be on disk before the letter is. Two lanes write on the disk pool, one for contents in memory and one for
-contents in files, each one job at a time: 25 MiB never waits in front of 4 KiB, and what arrives during a job
-joins the next.
+contents in files, each one job at a time: 25 MiB never waits in front of 4 KiB, and what arrives during a job,
+or within 20 ms after it, joins the next.
 
 One mailbox's trouble (quota, permissions, a directory in its way) is that recipient's transient outcome. A
 full or read-only file system has scope host: what is left of the job is deferred with it. A failed sync calls
@@ -34,6 +34,8 @@ from mailserver.transport.maildir_sync import Rounds, World
 
 # A job ends after so many letters, that the first of them join a round of syncs in time.
 JOB_LETTERS = 250
+# A lane rests after a job, so that under load a job has many letters: each costs two turns between threads.
+REST_SECONDS = 0.02
 _DELIVERED = delivered()
 
 
@@ -102,10 +104,14 @@ class MaildirTransport:
 
     def flush(self) -> None:
         """Sync what is written now, without waiting for the half second: the server is stopping."""
+        for lane in self._lanes:
+            lane.hurry()
         self._rounds.now()
 
     def close(self) -> None:
         """Give the descriptors back. An attempt still under way is never answered; its message stays queued."""
+        for lane in self._lanes:
+            lane.close()
         self._rounds.close()
 
 
@@ -116,11 +122,33 @@ class _Lane:
         self._shelf = shelf
         self._rounds = rounds
         self._threads = world.threads
+        self._later = world.later
         self._waiting: _Job = []
         self._busy = False
+        self._closed = False
+        self._rest: Any = None
 
     def add(self, job: _Job) -> None:
         self._waiting += job
+        if not self._busy and (self._rest is None or len(self._waiting) >= JOB_LETTERS):
+            self._next()
+
+    def hurry(self) -> None:
+        """Do not rest: the server is stopping."""
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rested()
+
+    def close(self) -> None:
+        """Begin nothing more."""
+        self._closed = True
+        self._waiting.clear()
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+
+    def _rested(self) -> None:
+        self._rest = None
         if not self._busy:
             self._next()
 
@@ -146,8 +174,12 @@ class _Lane:
                 call.home(letter, letter.outcome)
         if good:
             self._rounds.join([letter for _, letter in good], lambda failed: _report(good, failed))
-        if not self._busy:
+        if self._busy:
+            return
+        if len(self._waiting) >= JOB_LETTERS:
             self._next()
+        elif self._rest is None and not self._closed:
+            self._rest = self._later(REST_SECONDS, self._rested)
 
     def _write(self, letters: Sequence[Letter]) -> None:
         """On a disk thread: every letter gets its place, or its outcome."""

@@ -52,6 +52,7 @@ class SessionPool:
     async def _send(
         self, key: Hashable, attempt: Attempt, connect: Callable[[], Awaitable[ClientSession | Outcome]]
     ) -> Mapping[Recipient, Outcome]:
+        """Send to the recipients of `attempt`, or to the first of them, if that is all that the host takes."""
         kept = self.take(key)
         if kept is not None:
             outcomes = await self._over(kept, key, attempt)
@@ -64,6 +65,12 @@ class SessionPool:
         return await self._over(session, key, attempt)
 
     async def _over(self, session: ClientSession, key: Hashable, attempt: Attempt) -> Mapping[Recipient, Outcome]:
+        room = session.room(attempt.recipients)
+        if not room:
+            self._end(session)
+            return {}
+        if room < len(attempt.recipients):
+            attempt = replace(attempt, recipients=attempt.recipients[:room])
         try:
             return await session.send(attempt)
         finally:

@@ -3,7 +3,8 @@
 RFC 5321 §4.5.3.1.8: a host takes 100 at least, so no transaction asks for more. Some take fewer, and say 452 (or
 552, §4.5.3.1.10) to the rest, or even end the session after so many refusals. Then the next portion is as large as
 what was taken, at once; a portion of which nobody was taken is the last, unless each was refused for itself.
-Whoever is not asked then shares the answer that ended it.
+Whoever is not asked then shares the answer that ended it. A host that announces its limits (RFC 9422) is asked for
+no more than that: then outcomes come for the first of a portion only.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ class Portions:
         return self._left[: self._most]
 
     def told(self, outcomes: Mapping[Recipient, Outcome]) -> None:
-        """What became of the portion; decides on the next."""
-        asked, rest = self.next, self._left[self._most :]
+        """What became of the portion, or of the first of it; decides on the next."""
+        asked, rest = self._left[: len(outcomes)], self._left[len(outcomes) :]
         self.outcomes.update(outcomes)
         self._left = rest
         took = _taken_before_too_many([outcomes[one] for one in asked])

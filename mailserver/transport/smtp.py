@@ -1,4 +1,4 @@
-"""The relay transport: mail for other hosts, by SMTP (RFC 5321 §5.1).
+"""The relay transport: mail for other hosts, by SMTP (RFC 5321 §5.1), or for mailbox servers, by LMTP (RFC 2033).
 
 :class:`SmtpTransport` finds the hosts of a destination, tries their addresses in order, and answers one outcome
 for each recipient. The next address is tried for those recipients for whom the trouble was this host's (no
@@ -39,13 +39,27 @@ from mailserver.transport.pool import SessionPool
 
 @implementer(ITransport)
 class SmtpTransport:
-    """Relays as `settings` say. :meth:`close` ends the sessions that are kept."""
+    """Relays as `settings` say, by SMTP or by `lmtp`. :meth:`close` ends the sessions that are kept."""
 
-    def __init__(self, reactor: Any, settings: Settings, resolver: IResolver, threads: IThreads, log: Log) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        resolver: IResolver,
+        threads: IThreads,
+        log: Log,
+        *,
+        lmtp: bool = False,
+    ) -> None:
         relay = settings.relay
         self._settings = settings
         self._log = log
-        self._plan = SessionPlan(relay.helo_name or settings.host_name, timeouts=client_timeouts(settings))
+        self._plan = SessionPlan(
+            relay.helo_name or settings.host_name,
+            timeouts=client_timeouts(settings),
+            chunking=relay.chunking,
+            lmtp=lmtp,
+        )
         self._login = SmartHostLogin(settings)
         rules = HostRules(settings.host_name, relay.port, relay.ip_preference, relay.bind_address)
         self._finder = HostFinder(resolver, rules, random.SystemRandom())

@@ -11,7 +11,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from mailserver.accounts.checkers import AccountChecker
-from mailserver.accounts.passwords import PasswordVerifier, hash_password
+from mailserver.accounts.passwords import PasswordVerifier, hash_password, keep_password
 from mailserver.accounts.realm import Identity, MailRealm
 from mailserver.accounts.store import AccountStore
 from mailserver.interfaces import PoolFull
@@ -73,7 +73,7 @@ def kit(tmp_path):
     store = AccountStore(tmp_path / "accounts.db", inline, Clock())
     store.open()
     store.add_domain("example.org")
-    store.add_account("alice@example.org", hash_password("pw", 4))
+    store.add_account("alice@example.org", keep_password("pw", 4, store.salt("alice@example.org")))
     store.add_account("robot@example.org", hash_password("pw", 4), send_as_any=True)
     store.add_alias("sales@example.org", ["alice@example.org"])
     yield Kit(store)

@@ -31,6 +31,8 @@ def store(tmp_path):
     for account in ("alice@example.org", "bob@example.org", "a+b@example.org", "abuse@second.example"):
         store.add_account(account, "$hash")
     store.add_account("zoe@second.example", "$hash")
+    store.add_domain("bücher.example")
+    store.add_account("Jürgen@bücher.example", "$hash")
     store.add_alias("sales@example.org", ["bob@example.org", "carol@elsewhere.example"])
     store.add_alias("team@example.org", ["sales@example.org"])
     store.add_alias("hostmaster@example.org", ["bob@example.org"])
@@ -55,6 +57,11 @@ TABLE = [
     ("postmaster@second.example", Found.ACCOUNT, "abuse@second.example"),
     ("postmaster@empty.example", Found.UNKNOWN, "postmaster@empty.example"),
     ("postmaster", Found.ACCOUNT, "alice@example.org"),
+    # One name, in U-labels and A-labels, in capitals, composed and decomposed (RFC 6531 §3.3, RFC 5198 §3).
+    ("jürgen@bücher.example", Found.ACCOUNT, "jürgen@xn--bcher-kva.example"),
+    ("JÜRGEN@xn--BCHER-kva.example", Found.ACCOUNT, "jürgen@xn--bcher-kva.example"),
+    ("ju\u0308rgen+x@bu\u0308cher.example", Found.ACCOUNT, "jürgen@xn--bcher-kva.example"),
+    ("jurgen@bücher.example", Found.UNKNOWN, "jurgen@xn--bcher-kva.example"),
     ("Bob@elsewhere.example", Found.ELSEWHERE, "Bob@elsewhere.example"),
     ("alice@sub.example.org", Found.ELSEWHERE, "alice@sub.example.org"),
     ("alice@[192.0.2.1]", Found.ELSEWHERE, "alice@[192.0.2.1]"),

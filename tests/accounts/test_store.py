@@ -173,7 +173,7 @@ def test_a_newer_schema_is_refused_in_one_sentence(tmp_path):
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(AccountError, match=r"newer version of this server \(schema 99, this one knows 1\)"):
+    with pytest.raises(AccountError, match=r"newer version of this server \(schema 99, this one knows 2\)"):
         AccountStore(path, inline, Clock()).open()
 
 

@@ -134,6 +134,15 @@ def test_unknown_commands_and_arguments(kit):
         kit.run("domain add", domain="example.org", size=1)
 
 
+def test_a_domain_and_an_account_with_other_letters(kit):
+    kit.run("domain add", domain="bücher.example")
+    kit.run("account add", address="Jürgen@bücher.example", password="long password")
+    kit.run("alias add", address="größe@bücher.example", targets=["jürgen@xn--bcher-kva.example"])
+    shown = kit.run("account show", address="ju\u0308rgen@xn--bcher-kva.example")
+    assert shown["address"] == "jürgen@xn--bcher-kva.example"
+    assert shown["maildir"].endswith("/maildirs/xn--bcher-kva.example/j%C3%BCrgen")
+
+
 def test_the_life_of_a_domain(kit):
     kit.run("domain add", domain="example.org")
     kit.run("account add", address="Anna@example.org", password="long password")
@@ -167,8 +176,13 @@ def test_the_life_of_a_domain(kit):
         ("domain remove", {"domain": "none.example"}, "`domain list` shows those that are"),
         (
             "account add",
-            {"address": "j\u00f6rg@example.org", "password": "long password"},
-            "does not offer SMTPUTF8",
+            {"address": "j\uff1crg@example.org", "password": "long password"},
+            "invisible or ambiguous",
+        ),
+        (
+            "account add",
+            {"address": "j\u2028rg@example.org", "password": "long password"},
+            "invisible or ambiguous",
         ),
         (
             "account add",

@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from mailserver.accounts.database import AccountError
+from mailserver.accounts.passwords import Kept
 from mailserver.accounts.store import AccountStore
 from mailserver.admin import instance
 from mailserver.admin.command import ControlError
@@ -30,7 +31,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def _cheap(monkeypatch):
     """The cost of the settings is for production."""
-    monkeypatch.setattr(instance, "hash_password", lambda text, cost: f"{cost}:{text}")
+    monkeypatch.setattr(instance, "keep_password", lambda text, cost, salt: Kept(f"{cost}:{text}"))
 
 
 def make(directory, first=First("example.org", "anna", "long password")):  # noqa: B008 - a value

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from benchmarks.load import Load, arrived
-from benchmarks.machine import cpu_seconds, file_system
+from benchmarks.machine import cpu_seconds, file_system, memory, reset_peak
 from benchmarks.measure import Sample, counted
 from benchmarks.report import Series, table
 
@@ -45,7 +46,16 @@ def test_arrivals_are_compared(tmp_path: Path) -> None:
 
 
 def test_the_machine_is_read(tmp_path: Path) -> None:
-    import os
-
     assert "(" in file_system(tmp_path)
     assert cpu_seconds(os.getpid()) > 0
+
+
+def test_the_peak_of_memory_is_since_it_was_reset() -> None:
+    me = os.getpid()
+    large = bytearray(b"x" * (64 << 20))
+    assert memory(me, "VmHWM") >= len(large)
+    before = memory(me, "VmHWM")
+    del large
+    reset_peak(me)
+    assert memory(me, "VmHWM") < before - (32 << 20)
+    assert memory(me) <= memory(me, "VmHWM")

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from mailserver.interfaces import SpoolFull
 from mailserver.reception.factory import ReceptionFactory
 from mailserver.reception.limits import PerMinute
-from mailserver.reception.session import Rates
+from mailserver.reception.world import Rates
 from mailserver.settings.model import Certificate, Listener, Settings
 from tests.contract.application import Application, Later, answering, failing, only_for, raising, refusal
 from tests.contract.differences import differs

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
+from typing import Any
 
+import pytest
+from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import IProtocolFactory
+from twisted.protocols.haproxy._wrapper import HAProxyWrappingFactory
+from zope.interface import implementer
+
+from mailserver.reception.factory import ReceptionFactory
+from mailserver.settings.listener import Listener
+from mailserver.settings.model import Settings
 from tests.contract.application import Application
 from tests.contract.differences import differs
-from tests.contract.servers import CLIENT, FROM, HELLO, PLAIN, TO, Ours, Server, Stock, both
+from tests.contract.servers import CLIENT, FROM, HELLO, PLAIN, TO, MemoryTransport, Ours, Server, Stock, both
+from tests.harness.reception import Kit
 
 
 def viewed(server: Server) -> dict[str, object]:
@@ -67,3 +78,48 @@ def test_it_is_not_the_engine() -> None:
     assert view.transport.getPeerCertificate() is None
     assert not hasattr(view.transport, "write")
     assert not hasattr(view, "sendCode")
+
+
+def behind_a_proxy(app: Application, **believed: object) -> Any:
+    """Our listener, which believes the host that connects."""
+    listener = Listener(role="mx", listen=["127.0.0.1:2525"], **believed)
+    settings = Settings(instance=Path("none"), host_name="mx.here.example", listeners=[listener])
+    return ReceptionFactory(settings, listener, Kit().world, app.portal())
+
+
+def said_through(app: Application, factory: Any, *lines: bytes) -> tuple[Any, Any, Any]:
+    """Who the application is told that the client is: by the view, and by validateFrom."""
+    transport = MemoryTransport()
+    transport.protocol = factory.buildProtocol(CLIENT)
+    transport.protocol.makeConnection(transport)
+    for line in (*lines, HELLO, FROM, TO):
+        transport.protocol.dataReceived(line + b"\r\n")
+    seen = app.users[-1].protocol.transport
+    return seen.getPeer(), seen.getHost(), app.arguments("validateFrom")[-1][0]
+
+
+def test_behind_a_proxy_the_peer_is_the_stated_client() -> None:
+    header = b"PROXY TCP4 198.51.100.9 203.0.113.1 4321 25"
+    peer, host = IPv4Address("TCP", "198.51.100.9", 4321), IPv4Address("TCP", "203.0.113.1", 25)
+    expected = peer, host, (b"client.example", b"198.51.100.9")
+    stock = Stock(Application())
+    assert said_through(stock.app, HAProxyWrappingFactory(Quiet(stock.factory)), header) == expected
+    app = Application()
+    assert said_through(app, behind_a_proxy(app, proxy_from=["192.0.2.7"]), header) == expected
+    app = Application()
+    xclient = b"XCLIENT ADDR=198.51.100.9 PORT=4321 DESTADDR=203.0.113.1 DESTPORT=25"
+    assert said_through(app, behind_a_proxy(app, xclient_from=["192.0.2.7"]), xclient) == expected
+
+
+@implementer(IProtocolFactory)
+class Quiet:
+    """The stock factory, whose protocols would leave a time-out behind in the reactor."""
+
+    def __init__(self, factory: Any) -> None:
+        self.factory = factory
+        self.doStart, self.doStop = factory.doStart, factory.doStop
+
+    def buildProtocol(self, address: Any) -> Any:
+        protocol = self.factory.buildProtocol(address)
+        protocol.timeout = None
+        return protocol

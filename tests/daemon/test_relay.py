@@ -131,6 +131,7 @@ def test_a_refusal_is_reported_to_the_sender(daemons: Callable[..., Daemon], hop
     assert message.pop("Reporting-MTA") == "dns; mx.mail.test"
     assert abs(parsedate_to_datetime(message.pop("Arrival-Date")).timestamp() - began) < 30
     assert message == {}
+    assert abs(parsedate_to_datetime(recipient.pop("Last-Attempt-Date")).timestamp() - began) < 30
     assert recipient == {
         "Final-Recipient": "rfc822; zoe@far.test",
         "Action": "failed",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 from collections.abc import Callable
 
 import pytest
 
+from mailserver.net.tls import self_signed
 from tests.harness.daemon import Daemon
 
 pytestmark = pytest.mark.daemon
@@ -36,14 +39,34 @@ def test_a_second_signal_stops_waiting_and_is_no_error(daemons: Callable[..., Da
 
 
 def test_a_closed_terminal_stops_in_order(daemons: Callable[..., Daemon]) -> None:
-    daemon = daemons().start()
+    ours, its = os.openpty()
+    daemon = daemons().start(stdin=its)
+    os.close(its)
     client = daemon.mx()
     client.ehlo()
     assert daemon.process is not None
+    os.close(ours)
     daemon.process.send_signal(signal.SIGHUP)
     assert client.getreply()[0] == 421
     assert daemon.process.wait(10) == -signal.SIGTERM
     daemon.wait_log(r" server\.stopped")
+
+
+def test_without_a_terminal_sighup_takes_new_certificates_and_ends_nothing(daemons: Callable[..., Daemon]) -> None:
+    daemon = daemons().start()
+    client = daemon.mx()
+    chain, key = self_signed("mx.mail.test", time.time())
+    certificates = daemon.instance / "certificates"
+    (certificates / "default.key").write_bytes(key)
+    (certificates / "default.crt").write_bytes(chain)
+    assert daemon.process is not None
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_log(r" certificate\.reloaded name=default expires=20\d\d-")
+    assert client.ehlo()[0] == 250
+    client.starttls(context=daemon.client_tls())  # its client trusts the new one alone
+    assert client.noop()[0] == 250
+    client.close()
+    assert daemon.stop() == -signal.SIGTERM
 
 
 def test_a_start_that_fails_after_the_check_is_one_sentence(daemons: Callable[..., Daemon]) -> None:

@@ -34,6 +34,8 @@ DRAWN = {
     ("docs/sending.md", "MailServerError"): "the tree of errors: tests/transport/test_sending_page.py",
     ("docs/plugins.md", "MAIL FROM:<anybody@spam.example>"): "a dialogue: tests/plugins/test_installed.py",
     ("docs/plugins.md", "mailserver.toml:1: plugins."): "an error message: tests/plugins/test_manual.py",
+    ("docs/reports.md", "This is the mail server at"): "a report: tests/message/test_reports_page.py",
+    ("docs/reports.md", "Original-Envelope-Id: "): "its fields: tests/message/test_reports_page.py",
 }
 BLOCKS = [block for page in pages() for block in blocks(page)]
 

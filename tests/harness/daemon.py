@@ -20,13 +20,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bcrypt
 from twisted.internet.defer import Deferred
 
+from mailserver.accounts.passwords import keep_password
 from mailserver.accounts.store import AccountStore
 from mailserver.admin.client import Connection
 from mailserver.clock import SystemClock
 from mailserver.net.tls import self_signed
+from mailserver.smtp.address import Mailbox
 from mailserver.threads import inline
 
 ROOT = Path(__file__).parent.parent.parent
@@ -108,7 +109,8 @@ class Daemon:
         store = self.accounts()
         done(store.add_domain(DOMAIN))
         for name in ("alice", "bob"):
-            done(store.add_account(f"{name}@{DOMAIN}", self.hashed(PASSWORD)))
+            address = f"{name}@{DOMAIN}"
+            done(store.add_account(address, keep_password(PASSWORD, 4, store.salt(Mailbox.parse(address)))))
         store.close()
 
     def accounts(self) -> AccountStore:
@@ -116,10 +118,6 @@ class Daemon:
         store = AccountStore(self.instance / "accounts.db", inline, SystemClock())
         store.open()
         return store
-
-    @staticmethod
-    def hashed(password: str) -> str:
-        return bcrypt.hashpw(password.encode(), bcrypt.gensalt(4)).decode()
 
     def write_settings(self, more: str = "") -> None:
         """Replace the settings file; tables in `more` with the name of an earlier one take its place."""
@@ -146,7 +144,9 @@ class Daemon:
     def environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 
-    def start(self, *prefix: str, timeout: float = 30, env: dict[str, str] | None = None) -> Daemon:
+    def start(
+        self, *prefix: str, timeout: float = 30, env: dict[str, str] | None = None, stdin: int = subprocess.DEVNULL
+    ) -> Daemon:
         """Start, and wait until it listens. `prefix` is a command to run it under (strace)."""
         if self._reader is not None:
             self._reader.join(10)  # the last line of the process before must not end the log of this one
@@ -155,6 +155,7 @@ class Daemon:
             self.command(*prefix),
             cwd=self.instance.parent,
             env={**self.environment(), **(env or {})},
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -22,7 +22,7 @@ from mailserver.reception.delivery import SpoolDelivery, Store
 from mailserver.reception.limits import PerMinute
 from mailserver.reception.login import Login
 from mailserver.reception.policy import Policy
-from mailserver.reception.session import Rates, World
+from mailserver.reception.world import Rates, World
 
 ANNA = "anna@mail.test"
 PASSWORD = b"secret words"

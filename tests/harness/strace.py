@@ -14,7 +14,9 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-CALLS = "fdatasync,fsync,syncfs,sendto,recvfrom,write,pwrite64,openat,renameat,rename,unlink,unlinkat,ftruncate"
+CALLS = (
+    "fdatasync,fsync,syncfs,sendto,recvfrom,write,writev,pwrite64,openat,renameat,rename,unlink,unlinkat,ftruncate"
+)
 _LINE = re.compile(r"^(\d+) +[\d:.]+ (.*)$")
 _CALL = re.compile(r"^(\w+)\((.*?)\)? += (\S+)(.*)$")
 _FD_PATH = re.compile(r"^\d+<([^>]*)>")

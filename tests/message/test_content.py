@@ -103,3 +103,31 @@ def test_discard_forgets_and_may_be_called_twice() -> None:
     content.discard()
     content.discard()
     assert whole(content) == b""
+
+
+def test_many_small_pieces_become_few() -> None:
+    """Whoever sends chooses how small they are; as objects they would take twenty times their octets."""
+    content = Content()
+    for number in range(50_000):
+        content.write(b"%02d" % (number % 100))
+    pieces = list(content.pieces())
+    assert len(pieces) < 200
+    assert b"".join(pieces) == b"".join(b"%02d" % (number % 100) for number in range(50_000))
+    assert content.size == 100_000
+
+
+def test_large_pieces_are_not_written_again() -> None:
+    content, piece = Content(), bytes(65_536)
+    for _ in range(200):
+        content.write(piece)
+        content.write(b"x")
+    assert sum(one is piece for one in content.pieces()) == 200
+
+
+@given(st.lists(st.integers(0, 2_000), max_size=300))
+def test_the_octets_stay_in_their_order(sizes: list[int]) -> None:
+    content = Content()
+    pieces = [bytes([number % 251]) * size for number, size in enumerate(sizes)]
+    for piece in pieces:
+        content.write(piece)
+    assert b"".join(content.pieces()) == b"".join(pieces)

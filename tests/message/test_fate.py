@@ -38,7 +38,8 @@ def test_what_is_not_final_has_no_fate() -> None:
     ("states", "worst"),
     [
         ((State.DELIVERED, State.RELAYED), State.RELAYED),
-        ((State.EXPANDED, State.DELIVERED), State.EXPANDED),
+        ((State.EXPANDED, State.DELIVERED), State.DELIVERED),
+        ((State.DELIVERED, State.EXPANDED, State.FAILED), State.FAILED),
         ((State.DELIVERED, State.REMOVED), State.REMOVED),
         ((State.REMOVED, State.EXPIRED), State.EXPIRED),
         ((State.EXPIRED, State.RELAYED, State.FAILED), State.FAILED),

@@ -25,7 +25,8 @@ from mailserver.message.content import Content
 from mailserver.message.envelope import Envelope, Original, Recipient
 from mailserver.message.outcome import Klass, Outcome, Scope
 from mailserver.message.route import Attempt, Route
-from mailserver.net.client import AT_ONCE, ClientSession, Connector, Peer, transaction_of
+from mailserver.net.asked import transaction_of
+from mailserver.net.client import AT_ONCE, ClientSession, Connector, Peer
 from mailserver.net.tls import ClientContexts, certificate_pin, self_signed, server_context
 from mailserver.net.wire import LINGER
 from mailserver.smtp.address import Mailbox
@@ -208,6 +209,184 @@ def test_8bitmime_is_needed_only_by_octets_that_are_not_ascii(kind: Any) -> None
     assert session.usable
 
 
+ESMTP = b"250-b\r\n250-PIPELINING\r\n250-8BITMIME\r\n"
+CHUNKING = ESMTP + b"250 CHUNKING\r\n"
+TAKEN = b"250 m\r\n250 r\r\n250 2.0.0 kept\r\n"
+
+
+@pytest.mark.parametrize("kind", [Content.of, FromDisk])
+def test_octets_above_127_need_8bitmime_whatever_was_declared(kind: Any) -> None:
+    net = Net()
+    session = net.session()
+    for declared in (None, "7BIT"):
+        mail = attempt(kind("ä\n".encode()))
+        mail = replace(mail, envelope=replace(mail.envelope, body=declared))
+        result = Result(session.send(mail))
+        assert (result.outcomes[0].klass, result.outcomes[0].status) == (Klass.PERMANENT, Status(5, 6, 3))
+    assert net.heard() == b""
+    session = net.session(ESMTP + b"250 SIZE\r\n")
+    Result(session.send(attempt(kind("ä\n".encode()))))
+    assert b" BODY=8BITMIME" in net.heard()
+
+
+def test_any_octets_go_anywhere_when_told_to() -> None:
+    net = Net()
+    result = Result(net.connector.connect(PEER, replace(CLEAR, any_octets=True)))
+    net.accept()
+    net.says(b"220 hi\r\n", b"250 b\r\n")
+    net.heard()
+    Result(result.value.send(attempt(Content.of("ä\n".encode()))))
+    assert net.heard() == b"MAIL FROM:<me@example.org>\r\n"
+
+
+@pytest.mark.parametrize("kind", [Content.of, FromDisk])
+@pytest.mark.parametrize(
+    ("content", "needed"),
+    [("Subject: x\n\nü\n", False), ("Subject: ü\n\nx\n", True), ("Subject: x\n\nx\n", False)],
+)
+def test_smtputf8_is_needed_by_a_header_outside_of_ascii(kind: Any, content: str, needed: bool) -> None:
+    net = Net()
+    mail = attempt(kind(content.encode()))
+    if isinstance(mail.content, FromDisk):
+        mail.content._pieces = [content.encode()]
+    mail = replace(mail, envelope=replace(mail.envelope, smtputf8=True))
+    result = Result(net.session(ESMTP + b"250 SIZE\r\n").send(mail))
+    if needed:
+        assert result.outcomes[0].status == Status(5, 6, 7)
+    else:
+        assert b"SMTPUTF8" not in net.heard()
+
+
+def test_a_small_message_goes_in_one_flight() -> None:
+    net = Net()
+    session = net.session(CHUNKING)
+    content = Content.of(b"Subject: x\r\n\r\n.\r\n")
+    content.head = b"Received: here\n"
+    result = Result(session.send(attempt(content)))
+    assert net.heard() == (
+        b"MAIL FROM:<me@example.org>\r\nRCPT TO:<anna@b.example>\r\nBDAT 33 LAST\r\n"
+        b"Received: here\r\nSubject: x\r\n\r\n.\r\n"
+    )
+    net.says(TAKEN)
+    assert [outcome.klass for outcome in result.outcomes] == [Klass.SUCCESS]
+    assert session.usable
+
+
+def test_the_second_message_of_a_session_goes_step_by_step_and_the_others_fly() -> None:
+    net = Net()
+    session = net.session(CHUNKING)
+    verbs = []
+    for _ in range(4):
+        Result(session.send(attempt(Content.of(b"x\n"))))
+        verbs.append(b"BDAT" in net.heard())
+        net.says(
+            TAKEN if verbs[-1] else b"250 m\r\n250 r\r\n354 go\r\n", *(() if verbs[-1] else (b"250 kept\r\n",))
+        )
+    assert verbs == [True, False, True, True]
+
+
+def test_a_second_attempt_goes_step_by_step() -> None:
+    net = Net()
+    Result(net.session(CHUNKING).send(replace(attempt(Content.of(b"x\n")), again=True)))
+    assert net.heard().endswith(b"DATA\r\n")
+
+
+@pytest.mark.parametrize("content", [Content.of(b"x" * 70_000 + b"\n"), FromDisk(b"x\n")])
+def test_what_is_large_or_on_disk_goes_step_by_step(content: Content) -> None:
+    net = Net()
+    Result(net.session(CHUNKING).send(attempt(content)))
+    assert net.heard().endswith(b"DATA\r\n")
+
+
+def test_a_flight_that_is_lost_is_uncertain() -> None:
+    net = Net()
+    result = Result(net.session(CHUNKING).send(attempt(Content.of(b"x\n"))))
+    net.loses()
+    assert result.outcomes[0].uncertain
+
+
+def test_bdat_is_offered_and_not_known() -> None:
+    net = Net()
+    result = Result(net.session(CHUNKING).send(attempt(Content.of(b"x\n"))))
+    net.says(b"250 m\r\n250 r\r\n502 what?\r\n")
+    (outcome,) = result.outcomes
+    assert (outcome.klass, outcome.scope, outcome.uncertain) == (Klass.TRANSIENT, Scope.HOST, False)
+    assert outcome.about_host
+    assert net.transport.aborted
+
+
+def test_as_many_messages_as_the_host_takes() -> None:
+    net = Net()
+    session = net.session(b"250-b\r\n250-PIPELINING\r\n250 LIMITS MAILMAX=2\r\n")
+    for left in (True, False):
+        Result(session.send(attempt(Content.of(b"x\n"))))
+        net.says(b"250 m\r\n250 r\r\n354 go\r\n", b"250 kept\r\n")
+        assert session.usable is left
+    net.heard()
+    session.quit()
+    assert net.heard() == b"QUIT\r\n"
+
+
+@pytest.mark.parametrize(
+    ("limits", "room"),
+    [
+        (b"", 5),
+        (b"RCPTMAX=3", 3),
+        (b"RCPTMAX=30", 5),
+        (b"RCPTDOMAINMAX=1", 2),
+        (b"RCPTDOMAINMAX=2", 4),
+        (b"RCPTDOMAINMAX=3", 5),
+        (b"RCPTMAX=1 RCPTDOMAINMAX=2", 1),
+        (b"RCPTMAX=0 RCPTDOMAINMAX=x", 5),
+    ],
+)
+def test_room_for_recipients(limits: bytes, room: int) -> None:
+    session = Net().session(b"250-b\r\n250 LIMITS " + limits + b"\r\n")
+    names = ("a@one", "b@one", "c@two", "d@one", "e@three")
+    assert session.room([box(f"{name}.example") for name in names]) == room
+
+
+def test_domains_are_counted_over_the_whole_session() -> None:
+    net = Net()
+    session = net.session(b"250-b\r\n250-PIPELINING\r\n250 LIMITS RCPTDOMAINMAX=1\r\n")
+    Result(session.send(attempt(Content.of(b"x\n"))))
+    net.says(b"250 m\r\n250 r\r\n354 go\r\n", b"250 kept\r\n")
+    assert session.room([box("x@b.example"), box("x@other.example")]) == 1
+    assert session.room([box("x@other.example")]) == 0
+
+
+def test_lmtp_answers_are_about_one_recipient_each() -> None:
+    net = Net()
+    result = Result(net.connector.connect(PEER, replace(CLEAR, lmtp=True)))
+    net.accept()
+    net.says(b"220 hi\r\n", b"250-b\r\n250 PIPELINING\r\n")
+    assert net.heard() == b"LHLO me.example.org\r\n"
+    sent = Result(result.value.send(attempt(Content.of(b"x\n"), "anna", "bob", "carl")))
+    net.says(b"250 m\r\n250 r\r\n250 r\r\n250 r\r\n354 go\r\n", b"250 kept\r\n", b"552 5.2.2 full\r\n")
+    net.loses()
+    assert [(one.klass, one.scope, one.uncertain) for one in sent.outcomes] == [
+        (Klass.SUCCESS, Scope.RECIPIENT, False),
+        (Klass.PERMANENT, Scope.RECIPIENT, False),
+        (Klass.TRANSIENT, Scope.HOST, True),
+    ]
+
+
+def test_a_socket_of_this_machine() -> None:
+    net = Net()
+    peer = Peer("localhost", "unix:/run/lmtp", 0)
+    Result(net.connector.connect(peer, CLEAR))
+    assert net.reactor.unixClients[0][0] == "/run/lmtp"
+    assert str(peer) == "unix:/run/lmtp"
+
+
+def test_the_duty_to_report_goes_with_the_message_where_dsn_is_offered() -> None:
+    for offers, passed in ((CHUNKING, False), (ESMTP + b"250-DSN\r\n250 CHUNKING\r\n", True)):
+        net = Net()
+        result = Result(net.session(offers).send(attempt(Content.of(b"x\n"))))
+        net.says(TAKEN)
+        assert result.outcomes[0].dsn_passed is passed
+
+
 def test_lost_after_the_final_dot() -> None:
     net = Net()
     session = net.session()
@@ -343,7 +522,8 @@ def test_refused_while_the_content_is_on_its_way() -> None:
 
 def test_a_content_that_cannot_be_read_never_gets_its_dot() -> None:
     net = Net()
-    result = Result(net.session().send(attempt(FromDisk(b"one\n", OSError("bad sector")), "anna", "bob")))
+    session = net.session(b"250-b\r\n250-8BITMIME\r\n250 PIPELINING\r\n")
+    result = Result(session.send(attempt(FromDisk(b"one\n", OSError("bad sector")), "anna", "bob")))
     net.heard()
     net.says(b"250 m\r\n250 r\r\n550 5.1.1 no\r\n354 go\r\n")
     assert net.heard() == b"one\r\n"
@@ -492,7 +672,7 @@ NEVER, FAILURE, SUCCESS = frozenset({"NEVER"}), frozenset({"FAILURE"}), frozense
         (((NEVER, None), (NEVER, None)), NEVER, None),
         (((NEVER, "rfc822;a@b"), (FAILURE, "rfc822;c@d")), FAILURE, "rfc822;a@b"),
         (((SUCCESS, None), (FAILURE, None)), SUCCESS | FAILURE, None),
-        (((SUCCESS, None), (None, None)), None, None),
+        (((SUCCESS, None), (None, None)), SUCCESS | FAILURE | frozenset({"DELAY"}), None),
     ],
 )
 def test_what_is_asked_of_the_next_host(asked: Any, notify: Any, orcpt: str | None) -> None:

@@ -170,7 +170,8 @@ def test_half_a_line_writes_nothing():
 
 
 def test_several_replies_to_the_end_of_content():
-    session = content(ContentEnds=[replies.OK, replies.LOCAL_ERROR])
+    session = Session(replace(PROFILE, lmtp=True), ContentEnds=[replies.OK, replies.LOCAL_ERROR])
+    assert session.say(b"LHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRCPT TO:<e@f>\r\nDATA\r\n")[-1] == 354
     assert session.say(b".\r\n") == [250, 451]
 
 
@@ -344,6 +345,39 @@ def test_a_slice_that_cannot_be_kept_drops_the_content(late):
     assert "ContentEnds" not in session.handler.names()
 
 
+def test_a_chunk_is_answered_when_its_slice_is_kept():
+    slow: Deferred[None] = Deferred()
+    session = Session(ContentSlice=slow)
+    assert session.say(ENVELOPE.replace(b"DATA", b"BDAT 3") + b"a\r\nNOOP\r\n") == [250, 250, 250]
+    session.transport.clear()
+    slow.callback(None)
+    assert session.codes() == [250, 250]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_chunk_that_cannot_be_kept_is_refused_and_the_rest_with_it(late):
+    session = Session(ContentSlice=(lambda: failing(SpoolFull("no"))) if late else SpoolFull("no"))
+    said = session.say(ENVELOPE.replace(b"DATA", b"BDAT 3") + b"a\r\nBDAT 3 LAST\r\nb\r\nNOOP\r\n")
+    assert said == [250, 250, 250, 452, 503, 250]
+    assert session.handler.names()[-2:] == ["ContentSlice", "ContentDropped"]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_octets_of_a_chunk_are_progress_and_half_a_command_between_chunks_is_none(refused):
+    session = Session(**({"ContentBegins": replies.NO_ROOM} if refused else {}))
+    session.say(ENVELOPE.replace(b"DATA", b"BDAT 9"))
+    for _ in range(4):
+        session.wait(PROFILE.patience.data_block - 1)
+        session.say(b"ab")
+    assert session.handler.reasons == []
+    session.say(b"c")
+    for _ in range(4):
+        session.wait(PROFILE.patience.command / 2)
+        session.say(b"N")
+    session.lose()
+    assert session.handler.reasons == ["timed out waiting for command"]
+
+
 def test_a_slice_that_cannot_be_kept_though_the_end_is_there():
     session = content(ContentSlice=OSError("no"))
     assert session.say(b"hi\r\n.\r\n") == [451]
@@ -371,7 +405,7 @@ def test_a_mechanism_that_raises_ends_the_session():
             raise RuntimeError
 
     session = Session()
-    session.protocol.core._mechanisms = {"PLAIN": Broken}
+    session.protocol.core.mechanisms = {"PLAIN": Broken}
     assert session.say(b"EHLO x\r\nAUTH PLAIN\r\n") == [250, 421]
     assert session.transport.disconnecting
     assert len(session.log.failures) == 1

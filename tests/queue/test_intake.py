@@ -12,7 +12,7 @@ from mailserver.message.envelope import Envelope, Facts, Original
 from mailserver.message.prepared import Prepared, new_queue_id
 from mailserver.message.resolution import Resolution
 from mailserver.queue.intake import DEPTH, EXPANDED, Intake
-from mailserver.smtp.address import Mailbox
+from mailserver.smtp.address import NULL, Mailbox
 
 ENVELOPE = Envelope(Mailbox.parse("s@a.example"))
 ARRIVED = 1_764_000_000.25
@@ -69,6 +69,56 @@ def expand(directory: Any, *names: str) -> dict[str, list[str]]:
     assert at_once == later
     assert [one.number for one in at_once] == list(range(len(at_once)))
     return {str(one.mailbox): [str(original.mailbox) for original in one.originals] for one in at_once}
+
+
+# Reports of expansions (RFC 3461 §5.2.7).
+
+
+def notified(directory: Any, words: str, name: str = "team@here.example", sender: str = "s@a.example") -> Any:
+    notify = frozenset(words.split(",")) if words else None
+    original = Original(Mailbox.parse(name), notify, "rfc822;Team@here.example")
+    envelope = Envelope(Mailbox.parse(sender) if sender else NULL)
+    store = Store()
+    intake = Intake(store, directory, "mx.here.example")
+    what = Facts(new_queue_id(ARRIVED), (original,), ARRIVED)
+    prepared: Any = intake.prepare(envelope, Content(), what)
+    if not isinstance(prepared, Prepared):
+        prepared = Deferred.fromCoroutine(prepared).result
+    return [
+        (str(one.mailbox), one.expanded, ",".join(sorted(given.notify or ())), given.orcpt)
+        for one in prepared.recipients
+        for given in one.originals
+    ]
+
+
+ORCPT = "rfc822;Team@here.example"
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [("SUCCESS", "NEVER"), ("SUCCESS,FAILURE", "FAILURE"), ("SUCCESS,FAILURE,DELAY", "DELAY,FAILURE")],
+)
+def test_an_alias_for_several_is_reported_as_expanded_and_no_success_behind_it(
+    words: str, left: str, directory: Any
+) -> None:
+    directory.aliases["team@here.example"] = ["anna@here.example", "x@else.example"]
+    behind = [(name, False, left, ORCPT) for name in ("anna@here.example", "x@else.example")]
+    assert notified(directory, words) == [*behind, ("team@here.example", True, "SUCCESS", ORCPT)]
+    # Nobody is there to be told; what is behind says no more for that.
+    assert notified(directory, words, sender="") == behind
+
+
+@pytest.mark.parametrize("words", ["", "NEVER", "FAILURE", "DELAY,FAILURE"])
+def test_without_success_nothing_is_said_of_an_expansion(words: str, directory: Any) -> None:
+    directory.aliases["team@here.example"] = ["anna@here.example", "x@else.example"]
+    behind = [(name, False, words, ORCPT) for name in ("anna@here.example", "x@else.example")]
+    assert notified(directory, words) == behind
+
+
+def test_an_alias_for_one_passes_everything_on(directory: Any) -> None:
+    directory.aliases["team@here.example"] = ["anna@here.example"]
+    assert notified(directory, "SUCCESS") == [("anna@here.example", False, "SUCCESS", ORCPT)]
+    assert notified(directory, "SUCCESS", "anna@here.example") == [("anna@here.example", False, "SUCCESS", ORCPT)]
 
 
 # Recipients.

@@ -30,13 +30,29 @@ def judged(outcome: Outcome, began: float = 0, ended: float = 10, **more: Any) -
 
 
 @pytest.mark.parametrize("state", [State.DELIVERED, State.RELAYED, State.EXPANDED])
-def test_a_success_is_final_and_reported_to_nobody(state: State) -> None:
+def test_a_success_is_final_and_reported_to_nobody_who_did_not_ask(state: State) -> None:
     outcome = Outcome(Klass.SUCCESS, Scope.RECIPIENT, Status(2, 0, 0), "ok", state)
-    one = judged(outcome, began=5_000, ended=5_001, notify="SUCCESS,FAILURE")
+    one = judged(outcome, began=5_000, ended=5_001)
     assert (one.change.number, one.change.state, one.change.outcome) == (3, state, outcome)
     assert one.change.attempted
     assert one.change.destination == "b.example"
     assert one.report is None
+
+
+@pytest.mark.parametrize("state", [State.DELIVERED, State.RELAYED, State.EXPANDED])
+@pytest.mark.parametrize(
+    ("notify", "wanted"),
+    [(None, False), ("SUCCESS", True), ("SUCCESS,FAILURE", True), ("FAILURE,DELAY", False), ("NEVER", False)],
+)
+def test_who_hears_of_a_success(state: State, notify: str | None, wanted: bool) -> None:
+    outcome = Outcome(Klass.SUCCESS, Scope.RECIPIENT, Status(2, 0, 0), "ok", state)
+    assert judged(outcome, notify=notify).report == (state.value if wanted else None)
+    assert judged(outcome, notify=notify, sender=NULL).report is None
+
+
+def test_a_success_is_reported_by_whoever_took_the_duty() -> None:
+    outcome = Outcome(Klass.SUCCESS, Scope.RECIPIENT, Status(2, 0, 0), "ok", State.RELAYED, dsn_passed=True)
+    assert judged(outcome, notify="SUCCESS").report is None
 
 
 @pytest.mark.parametrize("state", [State.DEFERRED, State.QUEUED, State.FAILED, State.HELD])

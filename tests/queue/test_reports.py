@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from mailserver.interfaces import SpoolFull
 from mailserver.message.claim import Claim
 from mailserver.message.content import Content
 from mailserver.message.envelope import Envelope, Original, Recipient
-from mailserver.message.outcome import permanent, transient
+from mailserver.message.outcome import delivered, expanded, permanent, transient
 from mailserver.message.prepared import Prepared
 from mailserver.message.route import Attempt, Route
 from mailserver.message.state import State
@@ -34,12 +35,13 @@ class Bounces:
         self.until: list[float | None] = []
         self.wait: Deferred[None] | None = None
 
-    async def report(self, action: str, claim: Claim, told: Any) -> Prepared:
+    async def report(self, claim: Claim, told: Any) -> Prepared:
         if self.wait is not None:
             await self.wait
         error = self.errors.pop(0) if self.errors else None
         if error is not None:
             raise error
+        action = "+".join(dict.fromkeys(one.action for one in told))
         self.told.append((action, [str(one.original.mailbox) for one in told]))
         self.until += [one.until for one in told]
         content = Discarded()
@@ -119,6 +121,19 @@ def test_failed_and_delayed_are_a_report_each_in_the_same_settlement(make: Any) 
     assert world.bounces.told == [failed, delayed]
     # Only who is delayed hears until when.
     assert world.bounces.until == [None, None, make.START + 10_000]
+
+
+def test_successes_share_a_report_of_their_own(make: Any) -> None:
+    world = World(make)
+    asks = (Original(Mailbox.parse("one@b.example"), frozenset({"SUCCESS", "FAILURE"})),)
+    passed = replace(make.relayed(), dsn_passed=True)
+    world.end(make.relayed(), permanent("no"), delivered(), expanded(), passed, originals=asks)
+    (settlement,) = world.batches
+    states = [State.RELAYED, State.FAILED, State.DELIVERED, State.EXPANDED, State.RELAYED]
+    assert [change.state for change in settlement.changes] == states
+    one = "one@b.example"
+    assert world.bounces.told == [("failed", [one]), ("delivered+relayed+expanded", [one, one, one])]
+    assert len(settlement.stored) == 2
 
 
 def test_each_original_that_asks_is_told_of(make: Any) -> None:

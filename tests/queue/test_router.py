@@ -27,6 +27,7 @@ def directory(make: Any) -> Any:
 def decide(directory: Any, make: Any, name: str, **relay: Any) -> Any:
     routes = (
         StaticRoute(domain="static.example", host="relay.example:2526", tls="off"),
+        StaticRoute(domain="box.example", host="unix:run/lmtp", transport="lmtp"),
         StaticRoute(domain="six.example", host="[::1]:25", tls="verified", ca_file="/etc/ca.pem"),
     )
     settings = Settings(instance="mail", host_name="mx.here.example", relay=Relay(**relay), routes=routes)
@@ -53,6 +54,7 @@ def test_on_hold_only_static_routes_leave(directory: Any, make: Any) -> None:
     assert decide(directory, make, "b@static.example", outgoing="hold") == static
     six = decide(directory, make, "b@six.example", outgoing="hold")
     assert (six.destination, six.tls.mode, str(six.tls.ca_file)) == ("[::1]:25", "verified", "/etc/ca.pem")
+    assert decide(directory, make, "b@box.example") == Route("lmtp", "unix:mail/run/lmtp")
     # A static route is for that domain alone.
     assert decide(directory, make, "b@sub.static.example").destination == "sub.static.example"
 

@@ -93,16 +93,23 @@ def test_at_stop_idle_sessions_are_told_and_busy_ones_end_first() -> None:
 def test_only_submission_offers_a_login_and_only_under_tls() -> None:
     listener = Listener(role="submission", listen=["127.0.0.1:2587"], tls="starttls")
     settings = Settings(instance=Path("none"), host_name="mx.mail.test", reception=Reception(max_recipients=7))
-    profile = profile_of(settings, listener)
+    portal = Kit().portal
+    profile = profile_of(settings, listener, portal)
     assert b"AUTH" not in profile.hello(tls=False).wire
     assert b"AUTH PLAIN LOGIN" in profile.hello(tls=True).wire
     assert profile.limits.max_recipients == 7
-    assert b"AUTH" not in profile_of(settings, Listener(role="mx", listen=["127.0.0.1:1"])).hello(tls=True).wire
+    mx = profile_of(settings, Listener(role="mx", listen=["127.0.0.1:1"]), portal)
+    assert b"AUTH" not in mx.hello(tls=True).wire
 
 
 @pytest.mark.parametrize(
     ("host", "plain"),
-    [("::ffff:192.0.2.9", "192.0.2.9"), ("192.0.2.9", "192.0.2.9"), ("2001:db8::1", "2001:db8::/64")],
+    [
+        ("::ffff:192.0.2.9", "192.0.2.9"),
+        ("::ffff:c000:209", "192.0.2.9"),
+        ("192.0.2.9", "192.0.2.9"),
+        ("2001:db8::1", "2001:db8::/64"),
+    ],
 )
 def test_addresses_are_counted_in_one_form(host: str, plain: str) -> None:
     assert counted_as(plain_address(host)) == plain

@@ -8,31 +8,27 @@ from mailserver.reception.limits import Connections, PerMinute, counted_as
 
 def test_connections_in_all_are_bounded() -> None:
     connections = Connections(2, 0)
-    assert connections.enter("192.0.2.1")
-    assert connections.enter("192.0.2.1")
-    assert not connections.enter("192.0.2.2")
-    connections.leave("192.0.2.1")
-    assert connections.enter("192.0.2.2")
+    assert connections.accept()
+    assert connections.accept()
+    assert not connections.accept()
+    connections.leave()
+    assert connections.accept()
     assert connections.count == 2
 
 
 def test_connections_of_one_address_are_bounded() -> None:
     connections = Connections(10, 1)
-    assert connections.enter("192.0.2.1")
-    assert not connections.enter("192.0.2.1")
-    assert connections.enter("192.0.2.2")
-    connections.leave("192.0.2.1")
-    assert connections.enter("192.0.2.1")
-
-
-def test_a_refused_connection_takes_no_place() -> None:
-    connections = Connections(1, 1)
-    assert connections.enter("192.0.2.1")
+    assert connections.claim("192.0.2.1")
     for _ in range(5):
-        assert not connections.enter("192.0.2.1")
-    connections.leave("192.0.2.1")
-    assert connections.count == 0
-    assert connections.enter("192.0.2.1")
+        assert not connections.claim("192.0.2.1")
+    assert connections.claim("192.0.2.2")
+    connections.release("192.0.2.1")
+    assert connections.claim("192.0.2.1")
+
+
+def test_a_bound_of_none_for_one_address() -> None:
+    connections = Connections(1, 0)
+    assert all(connections.claim("192.0.2.1") for _ in range(100))
 
 
 def test_events_of_a_minute_are_counted_for_each_address() -> None:
@@ -82,7 +78,7 @@ def test_all_addresses_of_a_64_are_one_client() -> None:
     assert not rate.allows("2001:db8::2", 0)
     assert not rate.count("2001:db8::2", 0)
     assert rate.count("2001:db8:0:1::1", 0)
-    assert connections.enter("2001:db8::1")
-    assert not connections.enter("2001:db8::2")
-    connections.leave("2001:db8::1")
-    assert connections.enter("2001:db8::2")
+    assert connections.claim("2001:db8::1")
+    assert not connections.claim("2001:db8::2")
+    connections.release("2001:db8::1")
+    assert connections.claim("2001:db8::2")

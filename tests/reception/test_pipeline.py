@@ -14,7 +14,8 @@ from mailserver.reception import refusals
 from mailserver.reception.asking import Asking, Bounds
 from mailserver.reception.login import Login
 from mailserver.reception.pipeline import Pipeline
-from mailserver.reception.session import Peer, Session
+from mailserver.reception.session import Session
+from mailserver.reception.world import Peer
 from mailserver.smtp import events
 from mailserver.smtp.address import Mailbox
 from mailserver.smtp.params import MailParams, RcptParams

@@ -14,7 +14,8 @@ from twisted.python.failure import Failure
 from mailserver.interfaces import PoolFull, SpoolFailed, SpoolFull
 from mailserver.net.server import ServerProtocol, Surroundings
 from mailserver.reception.limits import PerMinute
-from mailserver.reception.session import Peer, Rates, Session
+from mailserver.reception.session import Session
+from mailserver.reception.world import Peer, Rates
 from mailserver.smtp import sasl
 from mailserver.smtp.limits import Profile
 from mailserver.smtp.server import ServerCore

@@ -82,8 +82,16 @@ def test_paths_begin_at_the_instance():
 def test_routes_are_found_by_domain_however_it_is_written():
     made = settings(routes=[StaticRoute(domain="BÜCHER.Example", host="[2001:db8::1]:25")])
     for name in ("bücher.example", "xn--bcher-kva.example", Domain.parse("Bücher.example")):
-        assert made.route_for(name).next_hop == HostPort("2001:db8::1", 25)
+        assert made.route_for(name).host == "[2001:db8::1]:25"
     assert made.route_for("sub.bücher.example") is None
+
+
+def test_where_a_route_may_lead():
+    for host in ("192.0.2.1:24", "unix:run/lmtp", "unix:/run/dovecot/lmtp"):
+        settings(routes=[StaticRoute(domain="a.example", host=host, transport="lmtp")])
+    for host in ("", "unix:", "unix:a\0b", "lmtp", "*:24"):
+        route = StaticRoute(domain="a.example", host=host, transport="lmtp")
+        assert keys(routes=[route]) == ['routes."a.example".host']
 
 
 def test_dns_takes_the_word_or_a_list():
@@ -129,10 +137,32 @@ class TestTrust:
         settings(relay=Relay(networks=[network]))
 
 
+class TestWhoIsBelieved:
+    @pytest.mark.parametrize("setting", ["proxy_from", "xclient_from"])
+    @pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0", "128.0.0.0/1", "::ffff:0:0/96"])
+    def test_not_anybody(self, setting, network):
+        listener = Listener(role="mx", listen=["*:25"], **{setting: ["10.0.0.0/8", network]})
+        assert keys(listeners=[listener]) == [f"listeners.mx.{setting}"]
+
+    @pytest.mark.parametrize("setting", ["proxy_from", "xclient_from"])
+    def test_what_is_no_network(self, setting):
+        listener = Listener(role="mx", listen=["*:25"], **{setting: ["10.0.0.1/8"]})
+        assert keys(listeners=[listener]) == [f"listeners.mx.{setting}"]
+
+    def test_nobody_by_default(self):
+        listener = Listener(role="mx", listen=["*:25"])
+        assert (listener.proxies, listener.xclients) == ((), ())
+
+    def test_hosts_and_networks(self):
+        listener = Listener(role="mx", listen=["*:25"], proxy_from=["10.0.0.0/8", "2001:db8::1"])
+        settings(listeners=[listener])
+        assert [str(network) for network in listener.proxies] == ["10.0.0.0/8", "2001:db8::1/128"]
+
+
 def test_all_problems_come_at_once():
     wrong = keys(
         host_name="mx",
-        listeners=[Listener(role="mx", listen="127.0.0.1:25"), Listener(role="lmtp", listen=["a:b"])],
+        listeners=[Listener(role="mx", listen="127.0.0.1:25"), Listener(role="pop", listen=["a:b"])],
         queue=Queue(retry=[0], expire=True),
         log=Log(format="json"),
     )
@@ -142,8 +172,8 @@ def test_all_problems_come_at_once():
         "queue.expire",
         "log.format",
         "listeners.mx.listen",
-        "listeners.lmtp.role",
-        "listeners.lmtp.listen",
+        "listeners.pop.role",
+        "listeners.pop.listen",
     ]
 
 
@@ -179,6 +209,13 @@ def test_an_error_is_one_of_ours_with_a_line_for_each_problem():
         ({"control": Control(socket="")}, "control.socket"),
         ({"control": Control(socket="a\0b")}, "control.socket"),
         ({"listeners": [Listener(role="mx")]}, "listeners.mx.listen"),
+        ({"listeners": [Listener(role="lmtp", listen=["*:25"])]}, "listeners.lmtp.listen"),
+        (
+            {"listeners": [Listener(role="lmtp", listen=["*:24"], tls="implicit")], "certificates": [PAIR]},
+            "listeners.lmtp.tls",
+        ),
+        ({"listeners": [Listener(role="lmtp", listen=["*:24"], checkers=["file:p"])]}, "listeners.lmtp.checkers"),
+        ({"reception": Reception(submission_line_ends="lf")}, "reception.submission_line_ends"),
         ({"listeners": "mx"}, "listeners"),
         ({"listeners": [Dns()]}, "listeners"),
         ({"listeners": [Listener(role="mx", name="a b", listen=["*:1"])]}, 'listeners."a b"'),

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from mailserver.smtp.address import Mailbox
-from mailserver.smtp.client import ClientCore, State, WrongState
+from mailserver.smtp.client import ClientCore
+from mailserver.smtp.clientstates import State, WrongState
 from mailserver.smtp.plan import (
     Answered,
     ClientTimeouts,
@@ -86,9 +87,10 @@ def test_offers_are_read_in_any_case() -> None:
     assert host.core.offers == {"SIZE": "1000", "8BITMIME": ""}
 
 
-def test_helo_where_ehlo_is_unknown() -> None:
+@pytest.mark.parametrize("code", [500, 501, 502, 504, 550, 554])
+def test_helo_where_ehlo_is_unknown(code: int) -> None:
     host = Host()
-    host.says(b"220 hi\r\n", b"502 what?\r\n")
+    host.says(b"220 hi\r\n", b"%d what?\r\n" % code)
     assert host.heard == b"EHLO me.example.org\r\nHELO me.example.org\r\n"
     assert host.says(b"250-x\r\n250 PIPELINING\r\n") == [Ready()]
     assert host.core.offers == {}
@@ -129,6 +131,27 @@ def test_text_behind_starttls_is_a_protocol_failure(behind: bytes) -> None:
 def test_the_reply_to_starttls_may_not_come_first() -> None:
     host = Host(SessionPlan("me"))
     assert "before the command" in ended(host.says(b"220 hi\r\n", TLS_OFFERED + b"220 go\r\n")).text
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_text_in_clear_where_tls_should_begin(implicit: bool) -> None:
+    """CVE-2011-0411: half a reply in clear, to be completed over TLS."""
+    host = Host(SessionPlan("me"))
+    if implicit:
+        host.core.tls_begun()
+    else:
+        host.says(b"220 hi\r\n", TLS_OFFERED, b"220 go\r\n")
+    answer = ended(host.says(b"250-injected\r\n25"))
+    assert (answer.phase, "in clear" in answer.text) == (Phase.TLS, True)
+    assert host.core.state is State.CLOSED
+
+
+def test_the_second_ehlo_may_be_refused() -> None:
+    host = Host(SessionPlan("me"))
+    host.says(b"220 hi\r\n", TLS_OFFERED, b"220 go\r\n")
+    host.core.tls_established(True)
+    assert host.says(b"502 what?\r\n", b"250 b\r\n") == [Ready()]
+    assert host.core.offers == {}
 
 
 @pytest.mark.parametrize("replies", [(PLAIN_EHLO,), (TLS_OFFERED, b"454 no TLS now\r\n")])

@@ -76,6 +76,17 @@ def test_a_reply_half_told_is_not_empty() -> None:
         b"150 x\r\n",
         b"650 x\r\n",
         b"2\xb20 x\r\n",
+        b"250\t tab\r\n",
+        b" 250 x\r\n",
+        b"+50 x\r\n",
+        b"2_0 x\r\n",
+        "２５０ x\r\n".encode(),
+        b"250\r x\r\n",
+        b"\x00250 x\r\n",
+        b"\n",
+        b"250-a\r\n\r\n",
+        b"250-a\r\n250\tb\r\n",
+        b"220-a\r\n\x1b[2J\r\n",
         b"250-a\r\n251 b\r\n",
         b"250-a\r\n550 b\r\n",
         b"250 " + b"x" * MAX_LINE + b"\r\n",
@@ -86,6 +97,43 @@ def test_a_reply_half_told_is_not_empty() -> None:
 def test_no_reply_of_smtp(hostile: bytes) -> None:
     with pytest.raises(ProtocolFailure):
         parse(hostile)
+
+
+@pytest.mark.parametrize(
+    ("octets", "lines"),
+    [
+        (b"250\r\n", ("",)),
+        (b"250\n", ("",)),
+        (b"250 \r\n", ("",)),
+        (b"250-\r\n250\r\n", ("", "")),
+        (b"250-a\n250-b\r\n250 c\n", ("a", "b", "c")),
+        (b"250 a\rb\r\n", (r"a\rb",)),
+        (b"250 a\r\r\n", (r"a\r",)),
+        (b"250 a\x00\x1b[31m\x7f\r\n", (r"a\x00\x1b[31m\x7f",)),
+        ("250 grüße\r\n".encode(), ("grüße",)),
+        ("250 \u010a\u760d\u2028\u202e\uff20\r\n".encode(), ("\u010a\u760d\\u2028\\u202e\uff20",)),
+        (b"250 \xff\xc4\r\n", (r"\xff\xc4",)),
+        (b"250 250 OK\r\n", ("250 OK",)),
+    ],
+)
+def test_odd_replies_that_are_some(octets: bytes, lines: tuple[str, ...]) -> None:
+    for place in range(len(octets)):
+        assert parse(octets[:place], octets[place:]) == [Reply(250, None, lines)]
+    assert all(line.isprintable() for line in lines)
+
+
+def test_endless_input_is_not_kept() -> None:
+    parser, fed = ReplyParser(), 0
+
+    def feed_for_ever() -> None:
+        nonlocal fed
+        while parser.next() is None:
+            parser.feed(b"250-" + b"x" * 1000 + b"\r\n")
+            fed += 1
+
+    with pytest.raises(ProtocolFailure, match="more than"):
+        feed_for_ever()
+    assert fed == MAX_LINES + 1
 
 
 def test_bounds_are_reached() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from mailserver.smtp.framing import (
     MAX_SKIPPED,
     SLICE,
+    ChunkDecoder,
     ContentDecoder,
     ContentEncoder,
     ContentFault,
@@ -253,3 +254,94 @@ def test_slices_are_bounded_and_can_be_put_back():
     source.feed(b"y")
     source.clear()
     assert len(source) == 0
+
+
+# Line ends that are made whole.
+
+# Wire text, decoded text. A line end that was made ends no content, and behind it no dot is taken off.
+NORMALIZED = [
+    (b"a\nb\r\n.\r\n", b"a\nb\n"),
+    (b"a\rb\r\n.\r\n", b"a\nb\n"),
+    (b"a\n\rb\r\n.\r\n", b"a\n\nb\n"),
+    (b"a\r\r\nb\r\n.\r\n", b"a\n\nb\n"),
+    (b"a\n.\nb\r\n.\r\n", b"a\n.\nb\n"),
+    (b"a\r.\rb\r\n.\r\n", b"a\n.\nb\n"),
+    (b"a\n.\r\nb\r\n.\r\n", b"a\n.\nb\n"),
+    (b"a\r.\r\nb\r\n.\r\n", b"a\n.\nb\n"),
+    (b"a\r\n.\nb\r\n.\r\n", b"a\n\nb\n"),
+    (b"a\r\n.\rb\r\n.\r\n", b"a\n\nb\n"),
+    (b".\nb\r\n.\r\n", b"\nb\n"),
+    (b"\n.\n.\r\n.\r\n", b"\n.\n.\n"),
+    (b"a\n..b\r\n..c\r\n.\r\n", b"a\n..b\n.c\n"),
+    (b"a\n\r\n.\r\n", b"a\n\n"),
+]
+
+
+@pytest.mark.parametrize(("raw", "text"), NORMALIZED)
+def test_normalized_line_ends_at_every_cut(raw, text):
+    for parts in cuts(raw):
+        decoder, decoded, rest = decode(parts, normalizes=True)
+        assert (decoded, decoder.fault, decoder.ended, rest) == (text, None, True, b"")
+        assert decoder.size == len(text) + text.count(b"\n")
+
+
+@pytest.mark.parametrize("variant", [variant for variant in SMUGGLING if b"\0" not in variant])
+def test_no_variant_ends_a_content_whose_line_ends_are_normalized(variant):
+    decoder, text, rest = decode([b"a" + variant + b"b\r\n.\r\nREST"], normalizes=True)
+    assert (decoder.fault, decoder.ended, rest) == (None, True, b"REST")
+    assert b"\r" not in text
+    # And what it has become ends none on the way out: it is stuffed there.
+    wire = b"".join(stuff([text]))
+    assert wire.find(b"\r\n.\r\n") == len(wire) - 5
+    assert decode([wire])[1] == text
+
+
+def test_normalizing_lets_nothing_else_pass():
+    for raw, fault in ((b"a\n\0\r\n", ContentFault.NUL), (b"\rxxxxx\r\n", ContentFault.LINE_TOO_LONG)):
+        assert decode([raw + b".\r\n"], normalizes=True, max_line=4)[0].fault is fault
+    assert decode([b"\n" * 6 + b"\r\n.\r\n"], normalizes=True, max_size=13)[0].fault is ContentFault.TOO_LARGE
+    assert decode([b"\n" * 6 + b"\r\n.\r\n"], normalizes=True, max_size=14)[0].fault is None
+    assert decode([b"xxxx\nxxxx\r\n.\r\n"], normalizes=True, max_line=4)[0].fault is None
+
+
+# Chunks.
+
+
+def dechunk(parts, **limits):
+    decoder = ChunkDecoder(**limits)
+    return decoder, b"".join(map(decoder.feed, parts)) + decoder.end()
+
+
+@pytest.mark.parametrize(
+    ("raw", "strict", "made_whole"),
+    [
+        (b"", b"", b""), (b"a\r\n", b"a\n", b"a\n"), (b"a", b"a\n", b"a\n"), (b"..\r\n.", b"..\n.\n", b"..\n.\n"),
+        (b"a\r", None, b"a\n"), (b"a\n", None, b"a\n"), (b"a\rb", None, b"a\nb\n"), (b"\n\r", None, b"\n\n"),
+        (b"a\r\r\n", None, b"a\n\n"), (b"\r\n.\r\n", b"\n.\n", b"\n.\n"),
+    ],
+)  # fmt: skip
+def test_chunks_at_every_cut(raw, strict, made_whole):
+    for parts in cuts(raw):
+        decoder, text = dechunk(parts)
+        assert (decoder.fault is not None) is (strict is None)
+        assert strict is None or (text == strict and decoder.size == len(text) + text.count(b"\n"))
+        decoder, text = dechunk(parts, normalizes=True)
+        assert (decoder.fault, text) == (None, made_whole)
+
+
+def test_chunks_meet_the_bounds_of_a_content():
+    assert dechunk([b"ab", b"cd\r\n"], max_line=4, max_size=6)[0].fault is None
+    assert dechunk([b"ab", b"cde\r\n"], max_line=4)[0].fault is ContentFault.LINE_TOO_LONG
+    assert dechunk([b"ab", b"cd\r\n"], max_size=5)[0].fault is ContentFault.TOO_LARGE
+    # The line end that a last line gets counts: by DATA it would have come.
+    assert dechunk([b"abcd"], max_size=6)[0].fault is None
+    assert dechunk([b"abcd"], max_size=5)[0].fault is ContentFault.TOO_LARGE
+
+
+@given(TEXT, st.lists(st.integers(0, 60)))
+def test_chunks_give_what_was_sent(text, places):
+    wire = text.replace(b"\n", b"\r\n")
+    borders = [0, *sorted({place for place in places if place < len(wire)}), len(wire)]
+    decoder, decoded = dechunk([wire[start:end] for start, end in pairwise(borders)])
+    assert decoder.fault is None
+    assert decoded == (text if not text or text.endswith(b"\n") else text + b"\n")

@@ -13,7 +13,7 @@ def keywords(profile: Profile, tls: bool) -> tuple[str, ...]:
 
 
 def test_what_is_offered():
-    basic = ("8BITMIME", "ENHANCEDSTATUSCODES", "PIPELINING", "SIZE 26214400")
+    basic = ("8BITMIME", "CHUNKING", "ENHANCEDSTATUSCODES", "PIPELINING", "SIZE 26214400")
     assert keywords(Profile("x"), False) == keywords(Profile("x"), True) == basic
     assert keywords(LOGIN, False) == (*basic, "STARTTLS")
     assert keywords(LOGIN, True) == (*basic, "AUTH PLAIN LOGIN")

@@ -234,6 +234,38 @@ def test_discarded_while_a_job_runs(harness: Any) -> None:
     assert harness.files() == set()
 
 
+@pytest.mark.parametrize("most", [1, 777, 65_537])
+def test_a_write_may_be_short(harness: Any, monkeypatch: Any, most: int) -> None:
+    def short(descriptor: int, pieces: Any) -> int:
+        return os.write(descriptor, b"".join(pieces)[:most])
+
+    monkeypatch.setattr(os, "writev", short)
+    content = harness.open().new_content()
+    octets = b"".join(b"%06d\n" % number for number in range(20_000))
+    for start in range(0, len(octets), 10_000):
+        content.write(octets[start : start + 10_000])
+    harness.wait(content.finish())
+    assert whole(content) == octets
+    content.discard()
+
+
+def test_more_pieces_than_one_call_takes(harness: Any) -> None:
+    later = Later()
+    content = harness.open(memory_budget=1 << 24).new_content()
+    harness.threads = later
+    content.write(b"x" * 300_000)  # a job begins, and what follows waits for it
+    pieces = [b"%05d" % number * 205 for number in range(700)]
+    for piece in pieces:
+        content.write(piece)
+    content.finish()
+    while later.jobs:
+        later.run()
+    assert whole(content) == b"x" * 300_000 + b"".join(pieces)
+    content.discard()
+    while later.jobs:
+        later.run()
+
+
 # A disk with no room, and one that fails.
 
 

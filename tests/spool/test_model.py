@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mailserver.message import Change, Settlement, State
@@ -134,6 +134,7 @@ def compare(harness: Harness, model: Model) -> None:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps)
+@example([("store", 1), ("store", 1), ("reopen", 0), ("operate", 0, {0: State.HELD}), ("claim", 1)])
 def test_the_spool_agrees_with_the_model(some: list[tuple[Any, ...]]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         harness = Harness(Path(directory) / "spool")

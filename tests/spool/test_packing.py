@@ -14,7 +14,7 @@ words = st.text(st.characters(), max_size=20)
 maybe = st.none() | words
 mailboxes = st.builds(Mailbox, words, st.none() | st.builds(Domain, words))
 notify = st.none() | st.frozensets(st.sampled_from(["NEVER", "SUCCESS", "FAILURE", "DELAY"]))
-originals = st.builds(Original, mailboxes, notify, maybe)
+originals = st.builds(Original, mailboxes, notify, maybe, st.booleans())
 recipients = st.builds(Recipient, st.integers(0, 1 << 40), mailboxes, st.lists(originals, max_size=3).map(tuple))
 envelopes = st.builds(Envelope, mailboxes, maybe, maybe, maybe, st.booleans(), maybe, words, words, words, words)
 statuses = st.builds(Status, st.sampled_from([2, 4, 5]), st.integers(0, 999), st.integers(0, 999))

@@ -203,6 +203,46 @@ def test_octets_above_127_are_announced() -> None:
     assert b"BODY=8BITMIME" in far.says(OFFERS).heard()
 
 
+def test_a_header_outside_of_ascii_needs_smtputf8() -> None:
+    net = Net()
+    result = Result(net.client, content="Subject: ü\n\nx\n".encode())
+    net.accept().greets()
+    assert result.failed(SendRefused).outcome.status == (5, 6, 7)
+    net = Net()
+    Result(net.client, content="Subject: ü\n\nx\n".encode())
+    far = net.accept().says(b"220 hi\r\n", b"250-b\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n")
+    assert b"MAIL FROM:<me@example.org> BODY=8BITMIME SMTPUTF8\r\n" in far.heard()
+
+
+def test_any_octets() -> None:
+    net = Net(any_octets=True)
+    Result(net.client, content="Subject: ü\n\nx\n".encode())
+    far = net.accept().says(b"220 hi\r\n", b"250 b\r\n")
+    assert b"MAIL FROM:<me@example.org>\r\n" in far.heard()
+
+
+def test_one_flight_and_its_switch() -> None:
+    for chunking in (True, False):
+        net = Net(chunking=chunking)
+        result = Result(net.client)
+        far = net.accept().says(b"220 hi\r\n", b"250-b\r\n250-PIPELINING\r\n250 CHUNKING\r\n")
+        assert (b"BDAT 17 LAST\r\nSubject: x\r\n\r\nx\r\n" in far.heard()) is chunking
+        far.takes(*((b"250 m\r\n250 r\r\n250 2.0.0 kept\r\n",) if chunking else ()))
+        assert result.sent.refused == {}
+
+
+def test_lmtp() -> None:
+    net = Net(lmtp=True)
+    result = Result(net.client, "anna@b.example", "bob@b.example")
+    far = net.accept().says(b"220 hi\r\n")
+    assert far.heard() == b"LHLO me.example.org\r\n"
+    far.says(OFFERS, b"250 m\r\n250 r\r\n250 r\r\n354 go\r\n", b"250 kept\r\n450 4.2.1 busy\r\n")
+    assert {name: str(one.remote_reply) for name, one in result.sent.outcomes.items()} == {
+        "anna@b.example": "250 kept",
+        "bob@b.example": "450 4.2.1 busy",
+    }
+
+
 def test_a_content_in_a_file_is_read_by_a_thread() -> None:
     kinds: list[str] = []
 
@@ -484,7 +524,7 @@ def test_a_message_that_the_host_cannot_take() -> None:
     net.accept().greets()
     error = result.failed(SendRefused)
     assert "SMTPUTF8" in str(error)
-    assert (error.command, error.reply, error.transient) == ("MAIL", None, False)
+    assert (error.command, error.reply, error.transient) == ("RCPT", None, False)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from mailserver.message.state import State
 from mailserver.smtp.address import NULL, Mailbox
 from mailserver.threads import inline
 from mailserver.transport import maildir_letter, maildir_sync
-from mailserver.transport.maildir import MaildirTransport
+from mailserver.transport.maildir import JOB_LETTERS, REST_SECONDS, MaildirTransport
 from mailserver.transport.maildir_box import OPEN_AT_ONCE
 from mailserver.transport.maildir_sync import World
 
@@ -158,9 +158,9 @@ def test_a_thousand_letters_do_not_wait_for_the_half_second(kit: Kit, monkeypatc
     answers: list[Any] = []
     for _ in range(10):
         kit.transport.deliver(attempt("alice")).addCallback(answers.append)
+    kit.clock.advance(REST_SECONDS)
     assert len(answers) == 10
     assert len(kit.syncs) == 1
-    assert kit.clock.getDelayedCalls() == []
 
 
 def test_a_round_is_exactly_what_was_renamed_before_it(tmp_path: Path) -> None:
@@ -193,19 +193,35 @@ def test_large_contents_have_a_lane_of_their_own(tmp_path: Path) -> None:
     assert [len(args[0]) for _, _, args in threads.calls] == [1, 1]
     threads.run()
     threads.run()
-    assert [len(args[0]) for _, _, args in threads.calls] == [2]  # what came during a job makes one next job
+    assert threads.calls == []
+    kit.transport.deliver(attempt("bob"))
+    kit.clock.advance(REST_SECONDS)
+    assert [len(args[0]) for _, _, args in threads.calls] == [3]  # what came during a job, and a little after it
     threads.run()
-    assert len(kit.letters("bob")) == 3
+    assert len(kit.letters("bob")) == 4
     assert kit.letters("alice")[0].read_bytes() == expected("alice")
+    kit.transport.close()
+
+
+def test_as_many_as_a_job_has_do_not_wait_for_the_end_of_a_rest(tmp_path: Path) -> None:
+    threads = Later()
+    kit = Kit(tmp_path, threads)
+    kit.transport.deliver(attempt("alice"))
+    threads.run()
+    kit.transport.deliver_many([attempt("alice") for _ in range(JOB_LETTERS)])
+    assert [len(args[0]) for _, _, args in threads.calls] == [JOB_LETTERS]
+    kit.clock.advance(REST_SECONDS)  # a lane has one job at a time
+    assert len(threads.calls) == 1
     kit.transport.close()
 
 
 def test_flush_does_not_wait(kit: Kit) -> None:
     answers: list[Any] = []
     kit.transport.deliver(attempt("alice")).addCallback(answers.append)
+    kit.transport.deliver(attempt("alice")).addCallback(answers.append)  # comes while the lane rests
     kit.transport.flush()
-    assert len(answers) == 1
-    assert kit.clock.getDelayedCalls() == []
+    assert len(kit.letters("alice")) == 2
+    assert len(answers) == 2
 
 
 def test_close_does_not_take_the_descriptors_from_a_sync(tmp_path: Path) -> None:
@@ -225,6 +241,17 @@ def test_close_does_not_take_the_descriptors_from_a_sync(tmp_path: Path) -> None
 def test_close_waits_for_no_letter(kit: Kit) -> None:
     kit.transport.deliver(attempt("alice"))
     kit.transport.close()
+    assert kit.clock.getDelayedCalls() == []
+
+
+def test_nothing_begins_after_the_close(tmp_path: Path) -> None:
+    threads = Later()
+    kit = Kit(tmp_path, threads)
+    for _ in range(2):
+        kit.transport.deliver(attempt("alice"))
+    kit.transport.close()
+    threads.run()
+    assert threads.calls == []
     assert kit.clock.getDelayedCalls() == []
 
 

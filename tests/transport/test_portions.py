@@ -83,3 +83,17 @@ def test_whoever_is_refused_for_himself_stops_nobody() -> None:
 def test_who_may_have_it_is_not_asked_again() -> None:
     outcomes, asked = sent(100, lambda count: [UNCERTAIN] * 40 + [MANY] * 60)
     assert (outcomes, asked) == ([UNCERTAIN] * 40 + [MANY] * 60, [100])
+
+
+def test_outcomes_for_the_first_of_a_portion() -> None:
+    """As from a host that announces what it takes at once (RFC 9422)."""
+    box = Mailbox.parse("anna@b.example")
+    recipients = [Recipient(n, box, (Original(box),)) for n in range(70)]
+    portions, asked = Portions(recipients), []
+    while portion := portions.next:
+        first = portion[:30]
+        asked.append(len(first))
+        # Refusals, each for itself, stop nobody.
+        portions.told(dict.fromkeys(first, UNKNOWN if len(asked) == 1 else OK))
+    assert asked == [30, 30, 10]
+    assert [portions.outcomes[one] for one in recipients] == [UNKNOWN] * 30 + [OK] * 40

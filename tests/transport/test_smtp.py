@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from aiosmtpd.controller import Controller
+from aiosmtpd.controller import Controller, UnixSocketController
+from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import AuthResult
 from aiosmtpd.smtp import Envelope as Received
 from twisted.internet import reactor
@@ -31,6 +32,7 @@ from mailserver.settings.model import Listener, Relay, Settings
 from mailserver.smtp.address import Mailbox
 from mailserver.smtp.plan import Login, SessionPlan
 from mailserver.smtp.status import Status
+from mailserver.smtp.transaction import Phase
 from mailserver.threads import inline
 from mailserver.transport.smtp import SmtpTransport
 
@@ -67,16 +69,21 @@ def attempt(
 class Session:
     """Stands for a session; each message is answered by the next entry of `script`."""
 
-    def __init__(self, script: list[Sequence[Outcome]]) -> None:
+    def __init__(self, script: list[Sequence[Outcome]], most: int = 100, messages: int = 100) -> None:
         self.script = script
+        self.most, self.messages = most, messages
+        self.rooms: list[int] = []
         self.sent = 0
         self.usable = True
         self.quits = 0
 
+    def room(self, recipients: Sequence[Recipient]) -> int:
+        return self.rooms.pop(0) if self.rooms else min(len(recipients), self.most)
+
     async def send(self, attempt: Attempt) -> dict[Recipient, Outcome]:
         self.sent += 1
         outcomes = self.script.pop(0)
-        self.usable = all(outcome.scope is not Scope.HOST for outcome in outcomes)
+        self.usable = all(outcome.scope is not Scope.HOST for outcome in outcomes) and self.sent < self.messages
         return dict(zip(attempt.recipients, outcomes, strict=True))
 
     def quit(self) -> Deferred[None]:
@@ -144,6 +151,22 @@ def test_trouble_of_a_host_leads_to_the_next() -> None:
         assert stage.connector.asked == ["one", "two"]
         stage = Stage(one=[Session([[trouble]])], two=[Session([[OK]])])
         assert stage.deliver(attempt("b.example")) == [OK]
+
+
+def test_as_many_recipients_as_the_host_says_and_as_many_messages() -> None:
+    first, second = Session([[OK, UNKNOWN], [OK, OK]], most=2, messages=2), Session([[GREY]], most=2)
+    stage = Stage(one=[first, second])
+    assert stage.deliver(attempt("b.example", "a", "b", "c", "d", "e")) == [OK, UNKNOWN, OK, OK, GREY]
+    assert (first.quits, second.quits) == (1, 0)
+
+
+def test_a_kept_session_without_room_makes_way_for_a_new_one() -> None:
+    first, second = Session([[OK]]), Session([[OK]])
+    first.rooms = [1, 0]
+    stage = Stage(one=[first, second])
+    assert stage.deliver(attempt("b.example")) == [OK]
+    assert stage.deliver(attempt("b.example")) == [OK]
+    assert (first.sent, first.quits, second.sent) == (1, 1, 1)
 
 
 def test_a_decision_stands() -> None:
@@ -234,6 +257,7 @@ class Mailbag:
         self.received: list[Received] = []
         self.logins: list[Any] = []
         self.refuse: set[str] = set()
+        self.full: set[str] = set()
         self.sessions: set[int] = set()
 
     async def handle_RCPT(self, server: Any, session: Any, envelope: Received, address: str, options: Any) -> str:
@@ -245,11 +269,19 @@ class Mailbag:
     async def handle_DATA(self, server: Any, session: Any, envelope: Received) -> str:
         self.sessions.add(id(session))
         self.received.append(envelope)
+        if isinstance(server, LMTP):
+            replies = [("452 4.2.2" if one in self.full else "250 2.0.0", one) for one in envelope.rcpt_tos]
+            return "\r\n".join(map(" ".join, replies))
         return "250 2.0.0 taken"
 
     def authenticate(self, server: Any, session: Any, envelope: Received, mechanism: str, data: Any) -> AuthResult:
         self.logins.append((mechanism, data.login, data.password))
         return AuthResult(success=data.password == b"secret", handled=False)
+
+
+class _Lmtp(UnixSocketController):
+    def factory(self) -> LMTP:
+        return LMTP(self.handler, hostname="lmtp.test", enable_SMTPUTF8=True)
 
 
 class RealServerTests(TestCase):
@@ -275,9 +307,10 @@ class RealServerTests(TestCase):
         context.load_cert_chain(self.instance / "ca.pem", self.instance / "key.pem")
         return context
 
-    def transport(self, threads: Any = inline, **relay: Any) -> SmtpTransport:
+    def transport(self, threads: Any = inline, lmtp: bool = False, **relay: Any) -> SmtpTransport:
         log = Log(cast(Any, _Nowhere()), SystemClock())
-        return SmtpTransport(reactor, settings_of(self.instance, **relay), cast(Any, Zone()), threads, log)
+        settings = settings_of(self.instance, **relay)
+        return SmtpTransport(reactor, settings, cast(Any, Zone()), threads, log, lmtp=lmtp)
 
     async def deliver(self, transport: SmtpTransport, one: Attempt) -> list[Outcome]:
         outcomes = await transport.deliver(one)
@@ -301,6 +334,31 @@ class RealServerTests(TestCase):
         assert self.bag.received[0].mail_from == "me@example.org"
         assert self.bag.received[0].rcpt_tos == ["anna@b.example"]
         assert len(self.bag.sessions) == 1
+
+    async def test_lmtp_over_a_unix_socket(self) -> None:
+        path = str(self.instance / "lmtp")
+        self.bag.refuse = {"bob@b.example"}
+        self.bag.full = {"carl@b.example"}
+        controller = _Lmtp(self.bag, path, hostname="lmtp.test")
+        controller.start()
+        self.addCleanup(controller.stop)
+        transport = self.transport(lmtp=True)
+        for _ in range(2):
+            mail = attempt(f"unix:{path}", "anna", "bob", "carl", "dora")
+            outcomes = await self.deliver(transport, mail)
+            assert [(one.klass, one.scope, one.remote_reply) for one in outcomes] == [
+                (Klass.SUCCESS, Scope.RECIPIENT, "250 2.0.0 anna@b.example"),
+                (Klass.PERMANENT, Scope.RECIPIENT, "550 5.1.1 nobody here"),
+                (Klass.TRANSIENT, Scope.RECIPIENT, "452 4.2.2 carl@b.example"),
+                (Klass.SUCCESS, Scope.RECIPIENT, "250 2.0.0 dora@b.example"),
+            ]
+        await transport.close()
+        assert len(self.bag.sessions) == 1
+
+    async def test_nobody_at_the_unix_socket(self) -> None:
+        (outcome,) = await self.deliver(self.transport(lmtp=True), attempt(f"unix:{self.instance}/absent"))
+        assert (outcome.klass, outcome.scope, outcome.phase) == (Klass.TRANSIENT, Scope.HOST, Phase.CONNECT)
+        assert f"unix:{self.instance}/absent" in outcome.text
 
     async def test_a_large_content_from_disk(self) -> None:
         self.start(decode_data=False, data_size_limit=0)

@@ -41,6 +41,12 @@ def _needs(status: Mapping[str, Any]) -> Iterator[str]:
     for listener in status["listeners"]:
         if listener["desired"] and not listener["actual"]:
             yield f"The listener “{listener['name']}” does not listen. The server's log says why."
+    for certificate in status["certificates"]:
+        if certificate["problem"]:
+            yield (
+                f"The files of the certificate “{certificate['name']}” cannot be used; the one from before is in "
+                f"use until {certificate['expires']}. {certificate['problem']}"
+            )
 
 
 def _mail(status: Mapping[str, Any]) -> dict[str, Any]:
