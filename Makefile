@@ -13,7 +13,7 @@ NO_PACKAGES = "The packages could not be installed (the first error above says w
 SOURCES := setup.py setup.cfg pyproject.toml $(shell find mailserver -not -name __pycache__ -not -name '*.pyc') \
 	$(wildcard twisted/plugins/*.py)
 
-.PHONY: help run test lint peers bench fuzz clean
+.PHONY: help run test lint peers bench fuzz simulate clean
 .DELETE_ON_ERROR:
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make bench   how fast and how large it is, beside plain Twisted (minutes; BENCH='idle --quick': one part, less"
 	@echo "             of it; BENCH=--help: the parts); needs make peers"
 	@echo "make fuzz    the parsers and both protocol cores against made-up input, a minute each (FUZZ=\"--seconds 600 server\")"
+	@echo "make simulate  the queue through 10,000 random weeks of trouble, minutes (SIMULATE=\"--seed 42\": the story of one)"
 	@echo "make clean   forget the virtual environment and what tools left; the instance stays"
 
 # The password exists in the account store as a hash only: it is shown here and never again.
@@ -57,6 +58,10 @@ fuzz: .venv/installed .venv/developing
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
 		$(BIN)/pip install --quiet --disable-pip-version-check 'atheris>=3' || { echo $(NO_PACKAGES) >&2; exit 1; }
 	@$(BIN)/python -m tests.fuzz $(FUZZ)
+
+# SIMULATE="--start 10000 --seeds 100000" for others; a seed that fails prints its story, and --seed N plays it again.
+simulate: .venv/installed
+	@$(BIN)/python -m tests.simulation $(SIMULATE)
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -236,6 +236,9 @@ def _doubts(settings: Settings, now: float) -> Iterator[str]:
             continue  # a problem, and named as such
         if mode & stat.S_IROTH:
             yield f"{at}: every user of this machine can read the key {key}; run: chmod o-rwx {key}"
+    accounts = settings.path("accounts.db")
+    if accounts.exists() and accounts.stat().st_mode & (stat.S_IROTH | stat.S_IRGRP):
+        yield f"others can read the passwords' hashes and keys in {accounts}; run: chmod go-rwx {accounts}"
 
 
 def _local_routes(settings: Settings) -> Iterator[str]:

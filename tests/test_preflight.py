@@ -139,3 +139,10 @@ def test_a_descriptor_for_every_connection(instance: Path, monkeypatch: pytest.M
     assert preflight.check(settings(instance, listeners=listeners)) == []
     listeners[3] = replace(one, name="d", enabled=False)
     assert preflight.problems_of(settings(instance, listeners=listeners)) == []
+
+
+def test_a_warning_about_accounts_that_others_can_read(instance: Path) -> None:
+    (instance / "accounts.db").touch(mode=0o640)
+    (instance / "accounts.db").chmod(0o640)
+    (warning,) = [one for one in preflight.warnings(settings(instance), time.time()) if "accounts.db" in one]
+    assert "chmod go-rwx" in warning

@@ -28,7 +28,7 @@ from mailserver.accounts.store import AccountStore
 from mailserver.interfaces import IScramCredentials, IScramKeys, MailServerError
 from mailserver.smtp.address import Mailbox
 from mailserver.smtp.saslprep import Unprepared, prepare
-from mailserver.smtp.scram import ScramKeys
+from mailserver.smtp.scram import MAX_NAME, ScramKeys
 
 
 @implementer(ICredentialsChecker, IScramKeys)
@@ -113,6 +113,8 @@ def _mailbox(username: bytes) -> Mailbox | None:
 
 
 def _prepared_name(username: bytes) -> bytes:
+    if len(username) > MAX_NAME:
+        return b""
     try:
         return prepare(username.decode(), stored=False).encode()
     except (Unprepared, UnicodeDecodeError):

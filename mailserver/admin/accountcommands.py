@@ -17,10 +17,16 @@ from mailserver.transport.maildir_path import Template
 async def _domain_add(world: World, domain: str) -> dict[str, Any]:
     if world.store().hosts(name := new_domain_of(domain)):
         return {"domain": str(name), "said": f"{name} is there already"}
+    maildir = world.settings.accounts.maildir
+    if world.store().domains() and "{domain}" not in maildir:
+        raise ControlError(
+            f"accounts.maildir is {maildir!r}: accounts of the same name in two domains would share a Maildir; "
+            "put {domain} into it, move the Maildirs that are there, and add the domain then"
+        )
     await world.store().add_domain(domain)
     return {
         "domain": domain,
-        "said": f"added the domain {domain}; now give it an account: account add NAME@{domain}",
+        "said": f"added the domain {domain}; now give it an account: mailserverctl account add NAME@{domain}",
     }
 
 

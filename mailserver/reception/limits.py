@@ -96,6 +96,12 @@ class PerMinute:
             self._counts.popitem(last=False)
         return there <= self._bound
 
+    def forgive(self, address: str, now: float) -> None:
+        """Take one event back: it was none."""
+        address = counted_as(address)
+        if self._bound and self._current(address, now):
+            self._counts[address] -= 1
+
     def _current(self, address: str, now: float) -> int:
         minute = int(now // 60)
         if minute != self._minute:

@@ -71,6 +71,7 @@ class Session:
         self._content: Content | None = None
         self._foreign: Foreign | None = None
         self._abroad = False
+        self._counted = False
         self._started_tls = False
 
     def handle(self, event: Any) -> Any:
@@ -162,6 +163,8 @@ class Session:
         self._login.forget()
         self._helo = ""
         if client.address is not None:
+            # What the application has counted so far is the proxy's.
+            self._counted = False
             if not self._moves(client.address):
                 return refusals.TOO_MANY_CONNECTIONS
             self._peer = replace(before, address=client.address)
@@ -200,28 +203,41 @@ class Session:
         return refusals.READY_FOR_TLS
 
     def _find_keys(self, event: events.FindKeys) -> Any:
-        world = self._world
-        if not world.rates.auth_failures.allows(self._peer.address, world.clock.monotonic()):
+        # An exchange that is given up half-way has learnt something, too.
+        if not self._begins_login():
             return refusals.LOGIN_LATER
+        self._counted = True
         return self._login.find_keys(event.username)
 
+    def _begins_login(self) -> bool:
+        """Count a failure beforehand, so that many logins at once are not more than as many after one another."""
+        world = self._world
+        return world.rates.auth_failures.count(self._peer.address, world.clock.monotonic())
+
+    def _no_failure(self) -> None:
+        world = self._world
+        world.rates.auth_failures.forgive(self._peer.address, world.clock.monotonic())
+
     async def _authenticate(self, event: events.Authenticate) -> Reply:
-        world, address = self._world, self._peer.address
-        if not world.rates.auth_failures.allows(address, world.clock.monotonic()):
+        world = self._world
+        counted, self._counted = self._counted, False
+        if not counted and not self._begins_login():
             return refusals.LOGIN_LATER
         try:
             await self._login.with_credentials(event.credentials)
         except (PoolFull, NoAvatar):
+            self._no_failure()
             return refusals.LOGIN_LATER
         except Refused as refused:
             return await self._bad_login(event.mechanism, str(refused))
         except CancelledError:
-            # The peer left before the verdict: its work was done all the same, or would have been.
-            world.rates.auth_failures.count(address, world.clock.monotonic())
+            # The peer left before the verdict, and it counts: the work was done all the same, or would have been.
             raise
         except Exception as error:
+            self._no_failure()
             self._login_failed(error)
             return refusals.LOGIN_LATER
+        self._no_failure()
         world.log.event(
             "login.accepted", session=self._peer.session, account=self._login.account, mechanism=event.mechanism
         )
@@ -229,7 +245,6 @@ class Session:
 
     async def _bad_login(self, mechanism: str, reason: str) -> Reply:
         world = self._world
-        world.rates.auth_failures.count(self._peer.address, world.clock.monotonic())
         world.log.event(
             "login.refused",
             session=self._peer.session,

@@ -202,7 +202,16 @@ class _Reader:
         for name in table:
             if name not in known:
                 key = f"{at}.{key_path(name)}" if at else key_path(name)
-                self.problems.append(Problem(key, "", _advice(name, known, at)))
+                advice = _quotes(at, name, table[name]) or _advice(name, known, at)
+                self.problems.append(Problem(key, "", advice))
+
+
+def _quotes(at: str, name: str, value: object) -> str:
+    """What to do about ``[routes.b.example]``, which TOML reads as a table in a table."""
+    table, _, rest = at.partition(".")
+    if table != "routes" or not rest or not isinstance(value, dict):
+        return ""
+    return f'unknown name; a domain stands in quotes: [routes."{rest}.{name}"]'
 
 
 def _advice(name: str, known: list[str], at: str) -> str:

@@ -70,7 +70,8 @@ copy from. Only `host_name` must be written; everything else has a default.
 - Unknown names are errors, and so are the *reserved* ones at the end of this page.
 - `mailserverctl config check` names everything that is wrong with a file, each with its line, what was found
   and what is allowed. A server with a wrong file does not start.
-- *live* settings take effect without a restart where the server can read its file again; the others need one.
+- *live* settings may change while a server runs, by the application that embeds it; under `twistd` every change of
+  the file takes a restart, but for new certificates ([certificates.md](certificates.md)).
 - A password is never in this file: where one is needed, a setting names the file that has it.
 """
 

@@ -21,6 +21,8 @@ from string import ascii_letters, ascii_lowercase, digits
 # RFC 5321 §4.5.3.1.1 and §4.5.3.1.2, in octets; RFC 1035 §2.3.4 for the label.
 MAX_LOCAL_PART = 64
 MAX_DOMAIN = 255
+# RFC 5321 §4.5.3.1.3.
+MAX_ROUTE = 256
 MAX_LABEL = 63
 
 _ATEXT = frozenset(ascii_letters + digits + "!#$%&'*+-/=?^_`{|}~.")
@@ -80,6 +82,13 @@ def _check_lengths(name: str) -> None:
 
 
 def _to_a_labels(name: str) -> str:
+    # A conversion costs what a hundred commands do: a name that cannot fit in the end is refused before it.
+    # The A-label of a label that is not ASCII has "xn--" and two characters at least (RFC 3492).
+    if (
+        len(name) > MAX_DOMAIN
+        or sum(len(label) if label.isascii() else 6 for label in name.split(".")) > MAX_DOMAIN
+    ):
+        raise AddressError(f"the domain is longer than {MAX_DOMAIN} octets")
     # Imported here: idna's tables cost more than the rest of this package, and few sessions need them.
     import idna  # noqa: PLC0415
 
@@ -221,10 +230,13 @@ def _without_route(path: str, smtputf8: bool) -> str:
         end += 1
     if end == len(path):
         raise AddressError("the source route has no end")
+    if len(path[:end].encode()) > MAX_ROUTE:
+        raise AddressError(f"the source route is longer than {MAX_ROUTE} octets")
     for hop in path[:end].split(","):
         if not hop.startswith("@") or (not smtputf8 and not hop.isascii()):
             raise AddressError("the source route has a part that is no domain")
-        Domain.parse(hop[1:])
+        # The route is thrown away (RFC 5321 §4.1.1.3): whether a name could be converted is not worth the work.
+        Domain.parse("".join(c if c.isascii() else "x" for c in hop[1:]))
     return path[end + 1 :]
 
 

@@ -37,6 +37,12 @@ def accepted(core: Dialogue, question: events.Authenticate, answer: Said) -> Sai
     return answer
 
 
+def no_keys(core: Dialogue, question: events.FindKeys, answer: Said) -> Said:
+    """The exchange is over."""
+    core.exchange = None
+    return answer
+
+
 def found(core: Dialogue, keys: object) -> None:
     """The holder has found the keys that the mechanism needs."""
     assert core.exchange is not None

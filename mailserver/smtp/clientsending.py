@@ -29,7 +29,14 @@ _UNKNOWN = range(500, 505)
 
 def in_one_flight(core: ClientDialogue) -> bool:
     """True where a content that is given at the start goes along."""
-    return core.plan.chunking and "CHUNKING" in core.offers and "PIPELINING" in core.offers
+    # Not behind a login: should the host read a refused BDAT's octets as commands, they would be the author's, and
+    # run with our login.
+    return (
+        core.plan.chunking
+        and core.plan.login is None
+        and "CHUNKING" in core.offers
+        and "PIPELINING" in core.offers
+    )
 
 
 def start(core: ClientDialogue, transaction: Transaction, content: bytes | None) -> None:

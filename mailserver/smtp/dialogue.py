@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from math import inf
 
 from mailserver.smtp import events, sasl, states
@@ -23,6 +24,14 @@ NOTHING: frozenset[str] = frozenset()
 # What the holder answered to a question, and what is said then.
 Said = tuple[Reply, ...]
 _OPENED = events.Opened()
+
+
+class Stated(Enum):
+    """Whether XCLIENT has named the client: the EHLO that follows may be the client's own already."""
+
+    NOT = "not"
+    SO_FAR = "so far"
+    FOR_GOOD = "for good"
 
 
 @dataclass(slots=True)
@@ -48,6 +57,7 @@ class Dialogue:
     __slots__ = (
         "authenticated", "chunk", "chunks", "decoder", "dropped", "early", "enhanced", "eof", "events", "exchange",
         "input", "lines_left", "mechanisms", "output", "profile", "question", "recipients", "smtputf8", "state",
+        "stated",
         "tally", "tls", "understood",
     )  # fmt: skip
 
@@ -64,6 +74,7 @@ class Dialogue:
         self.authenticated = False
         # Lines that may still be read in this turn of the holder, who sets it: who shares a thread takes turns.
         self.lines_left = inf
+        self.stated = Stated.NOT
         self.state = states.CONNECTED
         self.input = Input()
         self.output: list[bytes] = []

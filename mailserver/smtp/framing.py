@@ -52,6 +52,10 @@ class Input:
     def __len__(self) -> int:
         return len(self._data) - self._at
 
+    def begins(self, octets: bytes) -> bool:
+        """Whether what is not used yet begins with `octets`."""
+        return self._data.startswith(octets, self._at)
+
     def feed(self, data: bytes) -> None:
         """Append octets."""
         self._data = self._data[self._at :] + data if self._at < len(self._data) else data

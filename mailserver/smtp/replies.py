@@ -62,6 +62,10 @@ BAD_XCLIENT = reply(
 NO_ARGUMENT = reply(
     501, (5, 5, 4), "This command takes no argument", meaning="DATA, RSET, QUIT or STARTTLS had one."
 )
+STATED_ALREADY = reply(
+    503, (5, 5, 1), "The client was stated already",
+    meaning="XCLIENT again, once an EHLO has followed one. A proxy opens a connection for each client.",
+)  # fmt: skip
 BAD_HELLO = reply(
     501, (5, 5, 4), "A host name or address literal is needed", meaning="The name in EHLO, HELO or LHLO is none."
 )

@@ -33,6 +33,8 @@ NAME = "SCRAM-SHA-256"
 # tell those that exist from those that do not.
 ITERATIONS = 65_536
 _DIGEST = 32
+# A stranger's name is prepared on the reactor's thread: no longer than an address (RFC 5321 §4.5.3.1) is worth it.
+MAX_NAME = 320
 
 # RFC 5802 §7. A nonce is printable ASCII but a comma, a value any UTF-8 but NUL and comma. An extension is
 # ignored, unless it is `m`, which must be understood, or an attribute that has its place elsewhere.
@@ -191,7 +193,10 @@ def _name(text: str) -> str:
     for mark in _ESCAPED.finditer(text):
         if mark.group(1) is None:
             raise Unspeakable("an equals sign in a name is =3D")
-    name = prepare(text.replace("=2C", ",").replace("=3D", "="), stored=False)
+    plain = text.replace("=2C", ",").replace("=3D", "=")
+    if len(plain.encode()) > MAX_NAME:
+        raise Unspeakable("the name is longer than any address")
+    name = prepare(plain, stored=False)
     if not name:
         raise Unprepared("nothing is left of the name")
     return name

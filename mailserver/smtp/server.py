@@ -185,7 +185,8 @@ class ServerCore(Dialogue):
         line = self.input.line(self.profile.limits.auth_line)
         if line is None:
             return False
-        self.lines_left -= 1
+        # Reading a name that is not ASCII costs ten times what another line does.
+        self.lines_left -= 1 if line.__class__ is not bytes or line.isascii() else 10
         if isinstance(line, LineFault):
             verbs.read_fault(self, line)
         elif state is states.AUTH:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mailserver.smtp import authenticating, chunking, command, events, receiving, replies, states, xclient
 from mailserver.smtp.command import Refused
-from mailserver.smtp.dialogue import NOTHING, Dialogue, Said
+from mailserver.smtp.dialogue import NOTHING, Dialogue, Said, Stated
 from mailserver.smtp.framing import LineFault
 from mailserver.smtp.reply import Reply
 
@@ -39,8 +39,12 @@ def read(core: Dialogue, line: bytes) -> None:
         _refuse(core, line, refused.reply)
 
 
+# What follows the first line end of a PROXY protocol header of version 2.
+_PROXY_V2 = b"\r\n\0\r\nQUIT\n"
+
+
 def _unknown(core: Dialogue, verb: str) -> Refused:
-    if verb == "PROXY":
+    if verb == "PROXY" or (not verb and core.input.begins(_PROXY_V2)):
         # A proxy that nobody has named: its clients would all pass for itself.
         core.close(None, "a PROXY protocol header from an address that is not in proxy_from")
     return Refused(replies.UNKNOWN_COMMAND)
@@ -157,6 +161,9 @@ def _starttls(core: Dialogue, argument: str) -> None:
 def _xclient(core: Dialogue, argument: str) -> None:
     if not core.profile.xclient:
         raise Refused(replies.NOT_IMPLEMENTED)
+    if core.stated is Stated.FOR_GOOD:
+        # Some proxies say it once and pass on what their client says from then on, who would pass for anybody.
+        raise Refused(replies.STATED_ALREADY)
     core.ask(events.ClientStated(xclient.read(argument)))
 
 
@@ -169,6 +176,7 @@ def _greeted(core: Dialogue, question: events.Opened, answer: Said) -> Said:
 
 
 def _begin_again(core: Dialogue, question: events.ClientStated, answer: Said) -> Said:
+    core.stated = Stated.SO_FAR
     core.authenticated, core.understood = False, NOTHING
     core.chunks, core.recipients = None, 0
     return answer
@@ -176,6 +184,8 @@ def _begin_again(core: Dialogue, question: events.ClientStated, answer: Said) ->
 
 def _greet(core: Dialogue, question: events.Hello, answer: Said) -> Said:
     core.chunks, core.recipients = None, 0
+    if core.stated is Stated.SO_FAR:
+        core.stated = Stated.FOR_GOOD
     core.understood = core.profile.understood if question.extended else NOTHING
     return (core.profile.hello(core.tls) if question.extended else core.profile.helo,)
 
@@ -222,5 +232,6 @@ ACCEPTED: Mapping[type[events.Question], Callable[[Dialogue, Any, Said], Said]] 
 REFUSED: Mapping[type[events.Question], Callable[[Dialogue, Any, Said], Said]] = {
     events.ContentBegins: receiving.no_content,
     events.ContentEnds: receiving.refused,
+    events.FindKeys: authenticating.no_keys,
     events.ClientStated: _begin_again,
 }

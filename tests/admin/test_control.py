@@ -91,11 +91,12 @@ class Queue:
 
 
 class Kit:
-    def __init__(self, tmp_path):
+    def __init__(self, tmp_path, **more):
         self.store = AccountStore(tmp_path / "accounts.db", inline, Clock())
         self.store.open()
         self.spool, self.queue = Spool(), Queue()
-        settings = Settings(instance=tmp_path, host_name="mx.example.org", accounts=Accounts(bcrypt_cost=4))
+        accounts = Accounts(bcrypt_cost=4, **more)
+        settings = Settings(instance=tmp_path, host_name="mx.example.org", accounts=accounts)
         self.world = World(settings, self.store, self.spool, self.spool, Clock(), inline, self.queue, self.status)
         self.control = Control(self.world)
 
@@ -427,3 +428,10 @@ def test_commands_on_files_know_their_instance(kit):
     }  # fmt: skip
     with pytest.raises(ControlError, match="not empty"):
         kit.run("init", domain="example.org", account="anna", password="long password")
+
+
+def test_two_domains_need_two_places_for_their_maildirs(tmp_path):
+    kit = Kit(tmp_path, maildir="maildirs/{user}")
+    kit.run("domain add", domain="example.org")
+    with pytest.raises(ControlError, match=r"would share a Maildir; put \{domain\} into it"):
+        kit.run("domain add", domain="example.net")

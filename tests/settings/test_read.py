@@ -266,3 +266,9 @@ def test_a_damaged_file_is_taken_or_refused(data):
 def test_any_octets_are_taken_or_refused(octets):
     error = refusal(decode, octets, "f")
     assert error is None or len(error.problems) == 1
+
+
+def test_a_domain_without_its_quotes() -> None:
+    with pytest.raises(SettingsError) as caught:
+        read("[routes.b.example]\nhost = 'a:25'\n", "mailserver.toml", Path("instance"))
+    assert 'a domain stands in quotes: [routes."b.example"]' in str(caught.value)

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailserver.smtp.address import Mailbox
+from mailserver.smtp.client import ClientCore
 from mailserver.smtp.clientstates import State, WrongState
 from mailserver.smtp.framing import ChunkDecoder, ContentDecoder
-from mailserver.smtp.plan import Answered, Ended, Event, SendContent
+from mailserver.smtp.plan import Answered, Ended, Event, Login, SendContent, SessionPlan
 from mailserver.smtp.status import Status
 from mailserver.smtp.transaction import Answer, ForwardPath, Phase, Transaction
 from tests.smtp.test_client import CLEAR, MAIL, ONE, PIPELINING, PLAIN_EHLO, Host, decided, ended, ready
@@ -68,6 +69,13 @@ def test_one_flight() -> None:
     assert decided(host.says(b"250 2.0.0 kept\r\n")) == [(Phase.FINAL, 250), (Phase.RCPT, 550), (Phase.FINAL, 250)]
     host.core.start(ONE)
     assert host.heard.startswith(b"MAIL")
+
+
+def test_no_flight_behind_a_login() -> None:
+    """Where the octets of a refused BDAT are read as commands, they would be run with our login."""
+    core = ClientCore(SessionPlan("me.example.org", tls="off", login=Login("a", "b", unprotected=True)))
+    core.offers = {"CHUNKING": "", "PIPELINING": ""}
+    assert not core.one_flight
 
 
 @pytest.mark.parametrize("ehlo", [PIPELINING, PLAIN_EHLO, b"250-b\r\n250 CHUNKING\r\n"])

@@ -186,3 +186,29 @@ def test_a_proxy_header_out_of_place_ends_the_session() -> None:
     assert made.next_event() is None
     assert made.data_to_send().endswith(replies.UNKNOWN_COMMAND.wire)
     assert made.state is states.CLOSED
+
+
+def test_the_header_of_version_2_out_of_place_ends_the_session_at_once() -> None:
+    made = core()
+    made.receive(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12))
+    closing = made.next_event()
+    assert isinstance(closing, events.Closing)
+    assert "proxy_from" in closing.reason
+    assert made.state is states.CLOSED
+
+
+def test_a_client_is_stated_once() -> None:
+    """A proxy that says XCLIENT and then passes its client on: the client says it, too."""
+    made = core()
+    made.receive(b"XCLIENT ADDR=192.0.2.7\r\n")
+    made.next_event()
+    made.answer(replies.greeting("mx.example.org"))
+    made.receive(b"XCLIENT PORT=4000\r\n")
+    assert isinstance(made.next_event(), events.ClientStated), "in several commands, where one is too short"
+    made.answer(replies.greeting("mx.example.org"))
+    made.receive(b"EHLO c\r\n")
+    made.next_event()
+    made.answer(replies.OK)
+    made.receive(b"XCLIENT ADDR=10.0.0.1\r\n")
+    assert made.next_event() is None
+    assert made.data_to_send().endswith(replies.STATED_ALREADY.wire)
