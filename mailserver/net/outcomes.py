@@ -70,8 +70,12 @@ def _own(answer: Answer, host: str) -> Outcome:
     return Outcome(klass, scope, answer.status, text, state, host, None, answer.uncertain, answer.phase)
 
 
+# What is refused there says nothing about the message.
+_NEVER_FINAL = (Phase.AUTH, Phase.TLS, Phase.RESET)
+
+
 def _klass(phase: Phase, reply: Reply) -> Klass:
-    if reply.code < 500 or phase in (Phase.AUTH, Phase.TLS) or (phase is Phase.RCPT and reply.code == 552):
+    if reply.code < 500 or phase in _NEVER_FINAL or (phase is Phase.RCPT and reply.code == 552):
         return Klass.TRANSIENT
     return Klass.PERMANENT
 

@@ -89,10 +89,12 @@ class Reporter:
             one = judge(ended.claim, recipient, outcome, moment, self._schedule)
             judged.append((recipient, one))
             self._tell(attempt, recipient, one)
-        if any(one.report for _, one in judged):
-            return self._with_reports(_Owing(ended.claim, judged))
-        self._settling.owe(_settlement(ended.claim, judged))
-        return None
+        owing = [pair for pair in judged if pair[1].report is not None]
+        free = [pair for pair in judged if pair[1].report is None] if owing else judged
+        # A report may take its time (RET=FULL of a large content): whoever is owed none need not wait for it.
+        if free:
+            self._settling.owe(_settlement(ended.claim, free))
+        return self._with_reports(_Owing(ended.claim, owing)) if owing else None
 
     async def _with_reports(self, owing: _Owing) -> None:
         try:
@@ -105,17 +107,12 @@ class Reporter:
         self._settling.owe(_settlement(owing.claim, owing.judged, stored))
 
     def _put_by(self, owing: _Owing, error: Exception) -> None:
-        """The outcomes stay in memory, and nothing is attempted twice. Only a full disk stops everything
-        else; whoever is owed no report need not wait."""
+        """The outcomes stay in memory, and nothing is attempted twice. Only a full disk stops everything else."""
         owing.full, owing.trying = isinstance(error, SpoolFull), False
         if owing in self._owing:
             return
         self._owing.append(owing)
         self._log.failure("a report could not be made", error, queue=owing.claim.queue_id)
-        free = [pair for pair in owing.judged if pair[1].report is None]
-        if free:
-            owing.judged = [pair for pair in owing.judged if pair[1].report is not None]
-            self._settling.owe(_settlement(owing.claim, free))
 
     async def _reports(self, owing: _Owing) -> list[Prepared]:
         claim, stored = owing.claim, list[Prepared]()

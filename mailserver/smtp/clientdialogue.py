@@ -25,9 +25,10 @@ class Sending:
     ``answers`` has the one that decided about each recipient, None while nothing did. ``lines`` are still to be
     sent; ``places`` are those of the recipients who were asked and have no reply to RCPT yet. ``chunked`` is true
     where the content goes by BDAT, ``given`` from when its end is on the way: the peer may have the message.
+    ``spoilt`` is what a host that does not know BDAT leaves of the session.
     """
 
-    __slots__ = ("answers", "chunked", "encoder", "given", "lines", "places")
+    __slots__ = ("answers", "chunked", "encoder", "given", "lines", "places", "spoilt")
 
     def __init__(self, answers: list[Answer | None], lines: deque[tuple[Phase, bytes]], chunked: bool) -> None:
         self.answers = answers
@@ -35,6 +36,7 @@ class Sending:
         self.places = deque(place for place, answer in enumerate(answers) if answer is None)
         self.chunked = self.given = chunked
         self.encoder = ContentEncoder()
+        self.spoilt: Answer | None = None
 
     @property
     def undecided(self) -> bool:

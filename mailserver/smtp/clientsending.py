@@ -25,6 +25,7 @@ from mailserver.smtp.transaction import Answer, Phase, Transaction, commands, re
 
 # These are about a command of ours, and never about a message (RFC 5321 §4.2.2).
 _UNKNOWN = range(500, 505)
+_OUT_OF_PLACE = 503
 
 
 def in_one_flight(core: ClientDialogue) -> bool:
@@ -141,16 +142,23 @@ def final_reply(core: ClientDialogue, reply: Reply) -> None:
         raise ProtocolFailure(f"the content was answered with {reply.code}")
     sending = _sending(core)
     if sending.chunked and reply.code >= 400:
-        if reply.code in _UNKNOWN and sending.undecided:
+        # 503 is right where nobody was accepted. All others leave a host that may be reading content as commands.
+        if reply.code in _UNKNOWN and (sending.undecided or reply.code != _OUT_OF_PLACE):
             text = f"the host offers CHUNKING, and answered BDAT with {reply}"
-            return core.end(Answer(Phase.FINAL, None, Status(4, 5, 1), text))
+            sending.spoilt = Answer(Phase.FINAL, None, Status(4, 5, 1), text, own=core.plan.lmtp)
+            if not core.plan.lmtp:
+                return core.end(sending.spoilt)
     else:
         # DATA ends its transaction, whatever it comes to. A refused BDAT leaves all open (RFC 3030 §2).
         core.dirty = False
     if core.plan.lmtp and sending.undecided:
-        sending.answers[sending.answers.index(None)] = Answer(Phase.FINAL, reply, own=True)
+        # In LMTP it may be the word about one recipient, and those behind it have theirs.
+        unknown = sending.spoilt if reply.code in _UNKNOWN else None
+        sending.answers[sending.answers.index(None)] = unknown or Answer(Phase.FINAL, reply, own=True)
         if sending.undecided:
             return core.expected.append(Phase.FINAL)
+    if sending.spoilt is not None:
+        return core.end(sending.spoilt)
     sending.decide(Answer(Phase.FINAL, reply))
     return _finish(core)
 

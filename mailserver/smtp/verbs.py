@@ -98,6 +98,8 @@ def _helo(core: Dialogue, argument: str) -> None:
 
 
 def _mail(core: Dialogue, argument: str) -> None:
+    # Those of a transaction that failed: refused or not, this is another.
+    core.recipients = 0
     path, params = command.read_mail(argument, core.understood)
     limit = core.profile.limits.max_message_size
     if limit and params.size is not None and params.size > limit:

@@ -26,7 +26,7 @@ P, T = Klass.PERMANENT, Klass.TRANSIENT
         (Phase.FINAL, 554, Status(5, 6, 0), P, Scope.MESSAGE, Status(5, 6, 0)),
         (Phase.GREETING, 554, None, P, Scope.HOST, Status(5, 0, 0)),
         (Phase.HELLO, 450, None, T, Scope.HOST, Status(4, 0, 0)),
-        (Phase.RESET, 500, None, P, Scope.HOST, Status(5, 0, 0)),
+        (Phase.RESET, 500, None, T, Scope.HOST, Status(4, 0, 0)),
         (Phase.AUTH, 535, Status(5, 7, 8), T, Scope.HOST, Status(4, 7, 8)),
         (Phase.TLS, 554, None, T, Scope.HOST, Status(4, 7, 5)),
         (Phase.RCPT, 421, Status(4, 3, 2), T, Scope.HOST, Status(4, 3, 2)),

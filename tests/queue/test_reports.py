@@ -114,8 +114,9 @@ def test_failed_and_delayed_are_a_report_each_in_the_same_settlement(make: Any) 
     world = World(make)
     world.clock.advance(200)
     world.end(permanent("no"), transient("later"), make.relayed(), permanent("no"))
-    (settlement,) = world.batches
-    assert len(settlement.changes) == 4
+    free, settlement = world.batches
+    assert [[change.number for change in one.changes] for one in (free, settlement)] == [[2], [0, 1, 3]]
+    assert free.stored == ()
     assert [one.queue_id for one in settlement.stored] == ["report1", "report2"]
     failed, delayed = ("failed", ["r0@b.example", "r3@b.example"]), ("delayed", ["r1@b.example"])
     assert world.bounces.told == [failed, delayed]
@@ -128,8 +129,9 @@ def test_successes_share_a_report_of_their_own(make: Any) -> None:
     asks = (Original(Mailbox.parse("one@b.example"), frozenset({"SUCCESS", "FAILURE"})),)
     passed = replace(make.relayed(), dsn_passed=True)
     world.end(make.relayed(), permanent("no"), delivered(), expanded(), passed, originals=asks)
-    (settlement,) = world.batches
-    states = [State.RELAYED, State.FAILED, State.DELIVERED, State.EXPANDED, State.RELAYED]
+    free, settlement = world.batches
+    assert [change.state for change in free.changes] == [State.RELAYED], "whose report is another host's"
+    states = [State.RELAYED, State.FAILED, State.DELIVERED, State.EXPANDED]
     assert [change.state for change in settlement.changes] == states
     one = "one@b.example"
     assert world.bounces.told == [("failed", [one]), ("delivered+relayed+expanded", [one, one, one])]
@@ -220,3 +222,15 @@ def test_the_log_says_what_became_of_it(outcome: Any, name: str, make: Any) -> N
     assert event == f"message.{name}"
     assert (fields["queue"], str(fields["to"]), fields["said"]) == ("0queueid", "r0@b.example", outcome.text)
     assert fields["destination"] == "b.example"
+
+
+def test_nobody_waits_for_the_report_of_another(make: Any) -> None:
+    """A kill while a large content is written into a report must not send what has arrived once more."""
+    world = World(make)
+    wait = world.bounces.wait = Deferred()
+    world.end(permanent("no"), make.relayed())
+    (free,) = world.batches
+    assert [(change.number, change.state) for change in free.changes] == [(1, State.RELAYED)]
+    wait.callback(None)
+    world.settling.flush()
+    assert [change.number for change in world.batches[1].changes] == [0]

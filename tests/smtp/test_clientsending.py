@@ -335,3 +335,26 @@ def test_what_ends_a_session_anywhere(place: str, reply: bytes) -> None:
             host.core.start(ONE)
     assert isinstance(host.says(reply)[-1], Ended)
     assert host.core.state is State.CLOSED
+
+
+@pytest.mark.parametrize("code", [500, 501, 502, 504])
+def test_a_host_that_does_not_know_bdat_is_left_though_nobody_waits(code: int) -> None:
+    """It may be reading the content as commands, and its replies would be taken for those to the next message."""
+    host = flown(ONE)
+    events = host.says(b"250 m\r\n550 no\r\n%d what?\r\n" % code)
+    assert decided(events) == [(Phase.RCPT, 550)]
+    assert isinstance(events[-1], Ended)
+    assert host.core.state is State.CLOSED
+
+
+@pytest.mark.parametrize("code", [500, 503])
+@pytest.mark.parametrize("place", range(3))
+def test_lmtp_the_word_about_one_recipient_is_not_about_the_others(code: int, place: int) -> None:
+    host = flown(ehlo=CHUNKING, lmtp=True)
+    said = [b"250 kept\r\n"] * 3
+    said[place] = b"%d what?\r\n" % code
+    events = host.says(b"250 m\r\n", *[b"250 r\r\n"] * 3, *said)
+    found = answers(events)
+    assert [answer.reply is not None for answer in found] == [number != place for number in range(3)]
+    assert (found[place].status, found[place].uncertain) == (Status(4, 5, 1), False)
+    assert isinstance(events[-1], Ended), "the session is not used again"

@@ -158,3 +158,12 @@ def test_every_command_in_every_state(state, verb):
     code, after = in_lmtp(state, verb)
     assert driver.say(COMMANDS[verb]) == [code]
     assert driver.core.state is (after or state)
+
+
+def test_a_refused_mail_forgets_the_recipients_of_the_transaction_that_failed():
+    """One reply too many, and a client that pipelines reads each as the answer to the wrong command."""
+    driver = ready(LMTP)
+    driver.envelope("a@b", "c@d")
+    assert driver.say("BDAT 3", raw=b"a\nb") == [550]
+    assert driver.say("MAIL FROM:<@@>", "RCPT TO:<a@b>") == [501, 503]
+    assert driver.say("BDAT 3 LAST", raw=b"a\r\n") == [503]
