@@ -81,10 +81,6 @@ class PerMinute:
         self._minute = -1
         self._counts: OrderedDict[str, int] = OrderedDict()
 
-    def allows(self, address: str, now: float) -> bool:
-        """Whether `address` may do it once more, without counting."""
-        return not self._bound or self._current(counted_as(address), now) < self._bound
-
     def count(self, address: str, now: float) -> bool:
         """Count one event; False when it is one too many."""
         if not self._bound:

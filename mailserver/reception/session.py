@@ -163,7 +163,7 @@ class Session:
         self._login.forget()
         self._helo = ""
         if client.address is not None:
-            # What the application has counted so far is the proxy's.
+            # A login that was begun is counted where it was: at the address before.
             self._counted = False
             if not self._moves(client.address):
                 return refusals.TOO_MANY_CONNECTIONS

@@ -256,7 +256,10 @@ class Limits(Section):
     connections_per_minute: int = _per_minute("Connections from one IP address in a minute; 0 is off.")
     messages_per_minute: int = _per_minute("Messages from one IP address in a minute; 0 is off.")
     recipients_per_minute: int = _per_minute("Recipients named by one IP address in a minute; 0 is off.")
-    auth_failures_per_minute: int = _per_minute("Failed logins from one IP address in a minute; 0 is off.")
+    auth_failures_per_minute: int = _per_minute(
+        "Failed logins from one IP address in a minute; 0 is off. A login counts until it has succeeded, so this "
+        "is also how many may be under way."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from mailserver.smtp.limits import Profile, ServerLimits
 from mailserver.smtp.reply import Reply
 from mailserver.smtp.sasl import PASSWORD_MECHANISMS
 from mailserver.smtp.server import ServerCore
+from tests.harness.servercore import YES
 
 _ALL = frozenset(("PIPELINING", "SIZE", "8BITMIME", "ENHANCEDSTATUSCODES", "DSN", "SMTPUTF8", "CHUNKING"))
 _LIMITS = ServerLimits(max_message_size=2000, max_recipients=5, max_line_length=200)
@@ -28,16 +29,6 @@ PROFILES = (
     Profile("mx.example.test", _ALL, limits=_LIMITS, lmtp=True),
     Profile("mx.example.test", _ALL, normalizes=True),
 )
-YES = {
-    events.Opened: replies.greeting("mx.example.test"),
-    events.Hello: replies.OK,
-    events.MailFrom: replies.SENDER_OK,
-    events.RcptTo: replies.RECIPIENT_OK,
-    events.ContentBegins: replies.SEND_CONTENT,
-    events.ContentEnds: replies.OK,
-    events.Authenticate: replies.AUTHENTICATED,
-    events.StartTls: replies.BEGIN_TLS,
-}
 _LINE = re.compile(rb"[2345][0-9]{2}[ -][^\r\n]*\r\n")
 
 

@@ -23,6 +23,7 @@ from mailserver.smtp.limits import Patience, Profile, ServerLimits
 from mailserver.smtp.reply import reply
 from mailserver.smtp.sasl import PASSWORD_MECHANISMS
 from mailserver.smtp.server import ServerCore
+from tests.harness.servercore import YES
 
 PROFILE = Profile(
     "mx.example.org",
@@ -32,16 +33,6 @@ PROFILE = Profile(
     limits=ServerLimits(error_limit=0),
     patience=Patience(10, 20, 30, 600),
 )
-YES = {
-    events.Opened: replies.greeting("mx.example.org"),
-    events.Hello: replies.OK,
-    events.MailFrom: replies.SENDER_OK,
-    events.RcptTo: replies.RECIPIENT_OK,
-    events.ContentBegins: replies.SEND_CONTENT,
-    events.ContentEnds: replies.OK,
-    events.Authenticate: replies.AUTHENTICATED,
-    events.StartTls: replies.BEGIN_TLS,
-}
 ENVELOPE = b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"
 
 

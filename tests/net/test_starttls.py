@@ -23,7 +23,7 @@ from mailserver.net.client import ClientSession, Connector, Peer
 from mailserver.net.server import ServerProtocol, Surroundings
 from mailserver.net.servertls import Contexts, ServerTls, read_pair
 from mailserver.net.tls import ClientContexts
-from mailserver.smtp import events, replies
+from mailserver.smtp import events
 from mailserver.smtp.limits import Patience, Profile, ServerLimits
 from mailserver.smtp.plan import Login, SessionPlan
 from mailserver.smtp.sasl import PASSWORD_MECHANISMS
@@ -32,6 +32,7 @@ from mailserver.smtp.status import Status
 from mailserver.threads import inline
 from tests.harness.handshake import any_server, write_pair
 from tests.harness.rawtls import RawPeer, turn
+from tests.harness.servercore import YES
 
 PROFILE = Profile(
     host_name="mx.example.org",
@@ -41,16 +42,6 @@ PROFILE = Profile(
     limits=ServerLimits(error_limit=0),
     patience=Patience(10, 20, 30, 600),
 )
-YES = {
-    events.Opened: replies.greeting("mx.example.org"),
-    events.Hello: replies.OK,
-    events.MailFrom: replies.SENDER_OK,
-    events.RcptTo: replies.RECIPIENT_OK,
-    events.ContentBegins: replies.SEND_CONTENT,
-    events.ContentEnds: replies.OK,
-    events.Authenticate: replies.AUTHENTICATED,
-    events.StartTls: replies.BEGIN_TLS,
-}
 STARTTLS = b"STARTTLS\r\n"
 ENVELOPE = b"MAIL FROM:<evil@x>\r\nRCPT TO:<victim@y>\r\nDATA\r\n"
 BEHIND = b"NOOP\r\nEHLO evil\r\n" + ENVELOPE

@@ -38,9 +38,9 @@ def test_events_of_a_minute_are_counted_for_each_address() -> None:
         True,
         False,
     ]
-    assert not rate.allows("192.0.2.1", 59)
+    assert not rate.count("192.0.2.1", 59)
     assert rate.count("192.0.2.2", 59)
-    assert rate.allows("192.0.2.1", 60)
+    assert rate.count("192.0.2.1", 60)
 
 
 def test_zero_is_off() -> None:
@@ -53,8 +53,8 @@ def test_the_number_of_addresses_remembered_is_bounded(monkeypatch) -> None:
     rate = PerMinute(1)
     for number in range(10):
         assert rate.count(f"192.0.2.{number}", 0)
-    assert not rate.allows("192.0.2.9", 0)
-    assert rate.allows("192.0.2.0", 0)
+    assert not rate.count("192.0.2.9", 0)
+    assert rate.count("192.0.2.0", 0)
 
 
 @pytest.mark.parametrize(
@@ -75,10 +75,21 @@ def test_who_is_counted(address: str, name: str) -> None:
 def test_all_addresses_of_a_64_are_one_client() -> None:
     rate, connections = PerMinute(1), Connections(10, 1)
     assert rate.count("2001:db8::1", 0)
-    assert not rate.allows("2001:db8::2", 0)
     assert not rate.count("2001:db8::2", 0)
     assert rate.count("2001:db8:0:1::1", 0)
     assert connections.claim("2001:db8::1")
     assert not connections.claim("2001:db8::2")
     connections.release("2001:db8::1")
     assert connections.claim("2001:db8::2")
+
+
+def test_what_is_taken_back_was_not() -> None:
+    rate = PerMinute(1)
+    assert rate.count("192.0.2.1", 0)
+    rate.forgive("192.0.2.1", 1)
+    assert rate.count("192.0.2.1", 2)
+    assert not rate.count("192.0.2.1", 3)
+    # In another minute, or of somebody who did nothing, there is nothing to take back.
+    rate.forgive("192.0.2.1", 60)
+    rate.forgive("192.0.2.2", 60)
+    assert [rate.count("192.0.2.2", 61), rate.count("192.0.2.2", 61)] == [True, False]

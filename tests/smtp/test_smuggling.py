@@ -17,7 +17,7 @@ from mailserver.smtp.client import ClientCore
 from mailserver.smtp.limits import Profile
 from mailserver.smtp.server import ServerCore
 from mailserver.smtp.transaction import ForwardPath, Transaction
-from tests.fuzz.target_server import YES
+from tests.harness.servercore import YES
 
 EVIL = b"MAIL FROM:<evil@example.test>\r\nRCPT TO:<bob@example.test>\r\nDATA\r\nSubject: smuggled\r\n\r\nevil\r\n"
 # What some server somewhere took for the end of a content. None of them is one.
